@@ -91,4 +91,10 @@ export interface Networks {
 export interface NetworkUsers {
   /** Containers (not running ones too) whose settings name this network. */
   using(network: { id: string; name: string }): { containerId: string; name: string; running: boolean }[];
+  /**
+   * For POST /networks/{id}/connect and disconnect, by container name, id or prefix: the container keeps its endpoints in its record, and
+   * its chart calls `Networks.connect` or `disconnect` when it runs.
+   */
+  connect(container: string, network: string, endpoint: EndpointConfig): Promise<void>;
+  disconnect(container: string, network: string, force: boolean): Promise<void>;
 }
