@@ -9,7 +9,19 @@ export interface HostFacts {
   cpus: number;
   memoryBytes: number;
   hostname: string;
-  cgroup: { version: 1 | 2; driver: 'cgroupfs' | 'systemd'; controllers: ReadonlySet<string>; mounts: Readonly<Record<string, string>> };
+  cgroup: {
+    version: 1 | 2;
+    driver: 'cgroupfs' | 'systemd';
+    controllers: ReadonlySet<string>;
+    /** Mount point by controller on v1; `unified` on v2. */
+    mounts: Readonly<Record<string, string>>;
+    /** What limits the kernel offers; undefined counts as all. */
+    features?: ReadonlySet<CgroupFeature>;
+  };
+  /** Cpus and memory nodes there are, as the kernel lists them: "0-3". Undefined: not known, nothing is refused. */
+  cpuset?: { cpus: string; mems: string };
+  /** Thermal counters of each cpu, which containers must not read. */
+  thermalPaths?: readonly string[];
   seccomp: boolean;
   apparmor: boolean;
   selinux: boolean;
@@ -19,3 +31,18 @@ export interface HostFacts {
   ipv4Forwarding: boolean;
   ipv6: boolean;
 }
+
+export type CgroupFeature =
+  | 'memory'
+  | 'swap'
+  | 'reservation'
+  | 'swappiness'
+  | 'oom-kill-disable'
+  | 'cpu-shares'
+  | 'cpu-cfs'
+  | 'cpu-realtime'
+  | 'cpuset'
+  | 'pids'
+  | 'blkio-weight'
+  | 'blkio-weight-device'
+  | 'blkio-throttle';
