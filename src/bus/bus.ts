@@ -1,4 +1,4 @@
-import { Observable, Subject } from 'rxjs';
+import { config, type Observable, Subject } from 'rxjs';
 import { type Clock, nowNano } from '../lib/clock.ts';
 import type { Fact, FactInput } from './fact.ts';
 
@@ -37,12 +37,12 @@ export class Bus {
   #stats = { published: 0, dropped: 0 };
   #bounded = new Set<{ depth(): number }>();
   #clock: Clock;
-  #onError: (error: unknown) => void;
 
   constructor(options: { clock: Clock; lastSeq?: number; onError: (error: unknown) => void }) {
     this.#clock = options.clock;
     this.#seq = options.lastSeq ?? 0;
-    this.#onError = options.onError;
+    // RxJS's own hook: it unhooks a subscriber that throws without an error handler, and tells here instead of ending the process.
+    config.onUnhandledError = options.onError;
   }
 
   publish(input: FactInput): Fact {
@@ -69,15 +69,7 @@ export class Bus {
 
   /** Facts as they are delivered. For synchronous views that never block; a slow consumer uses `subscribe`. */
   get facts$(): Observable<Fact> {
-    return new Observable<Fact>((observer) =>
-      this.#subject.subscribe((fact) => {
-        try {
-          observer.next(fact);
-        } catch (error) {
-          this.#onError(error);
-        }
-      }),
-    );
+    return this.#subject.asObservable();
   }
 
   get lastSeq(): number {

@@ -4,7 +4,14 @@
  * reported, published, and rebuilt by its room.
  */
 import type { Logger } from 'pino';
-import { type Actor, type AnyActorLogic, type AnyActorRef, createActor, type InputFrom, type InspectionEvent } from 'xstate';
+import {
+  type Actor,
+  type AnyActorLogic,
+  type AnyActorRef,
+  createActor,
+  type InputFrom,
+  type InspectionEvent,
+} from 'xstate';
 import type { Bus } from '../bus/bus.ts';
 import { type Clock, xstateClock } from '../lib/clock.ts';
 import { stateText } from './state-text.ts';
@@ -34,7 +41,8 @@ export interface Entry {
   lastEvent: string;
 }
 
-const textOf = (snapshot: any): string => (snapshot?.value === undefined ? String(snapshot?.status ?? '') : stateText(snapshot.value));
+const textOf = (snapshot: any): string =>
+  snapshot?.value === undefined ? String(snapshot?.status ?? '') : stateText(snapshot.value);
 
 export class Reactor {
   #entries = new Map<string, Entry>();
@@ -62,12 +70,15 @@ export class Reactor {
       transitions: 0,
       lastEvent: '',
     };
-    const actor = createActor(logic as AnyActorLogic, {
-      id: key,
-      input: options.input,
-      clock: xstateClock(this.#clock),
-      inspect: (inspection) => this.#inspect(entry, inspection),
-    } as never) as unknown as Actor<L>;
+    const actor = createActor(
+      logic as AnyActorLogic,
+      {
+        id: key,
+        input: options.input,
+        clock: xstateClock(this.#clock),
+        inspect: (inspection: InspectionEvent) => this.#inspect(entry, inspection),
+      } as never,
+    ) as unknown as Actor<L>;
     entry.actor = actor;
     this.#entries.set(key, entry);
     actor.subscribe({
@@ -122,12 +133,12 @@ export class Reactor {
     try {
       if (inspection.type === '@xstate.actor') {
         // The root's own registration comes before `entry.actor` is set; every later one is an invoked child.
-        if (entry.actor && inspection.actorRef !== entry.actor) this.#effectBegan(entry, inspection.actorRef);
+        if (entry.actor && inspection.actorRef !== entry.actor) this.#effectBegan(entry, inspection.actorRef as AnyActorRef);
         return;
       }
       if (inspection.type !== '@xstate.snapshot') return;
       if (inspection.actorRef === entry.actor) this.#moved(entry, inspection.snapshot, inspection.event.type);
-      else this.#effectMoved(entry, inspection.actorRef, inspection.snapshot);
+      else this.#effectMoved(entry, inspection.actorRef as AnyActorRef, inspection.snapshot);
     } catch (error) {
       this.#log.error({ err: error, actor: `${entry.kind}/${entry.id}` }, 'inspection failed');
     }
