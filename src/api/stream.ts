@@ -1,0 +1,105 @@
+/** How bytes leave for a client: frames of attached output, and answers that go on for as long as their source does. */
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import type { ApiContext } from './kit.ts';
+
+export const STDIN = 0;
+export const STDOUT = 1;
+export const STDERR = 2;
+/** Read by clients as an error of the daemon, not of the container. */
+export const SYSTEM_ERROR = 3;
+
+export type StreamNumber = 0 | 1 | 2 | 3;
+
+export const MULTIPLEXED = 'application/vnd.docker.multiplexed-stream';
+export const RAW_STREAM = 'application/vnd.docker.raw-stream';
+
+/** A frame of Docker's multiplexed stream: [stream, 0, 0, 0, u32 BE length] and the payload. */
+export function frame(stream: StreamNumber, payload: Uint8Array): Uint8Array {
+  const framed = Buffer.allocUnsafe(8 + payload.byteLength);
+  framed.writeUInt32BE(stream * 0x1000000, 0);
+  framed.writeUInt32BE(payload.byteLength, 4);
+  framed.set(payload, 8);
+  return framed;
+}
+
+/** Resolves when the client took what was written; false when it is gone. */
+export async function drained(outgoing: ServerResponse): Promise<boolean> {
+  if (outgoing.destroyed || outgoing.closed) return false;
+  const controller = new AbortController();
+  const { signal } = controller;
+  await Promise.race([once(outgoing, 'drain', { signal }), once(outgoing, 'close', { signal })]).catch(() => {});
+  controller.abort();
+  return !outgoing.destroyed && !outgoing.closed;
+}
+
+/**
+ * Sends `source` as the answer: headers at once, then each chunk, waiting when the client is slow. When the client leaves,
+ * or the source fails, the source's iterator is returned. A failing source cuts the connection, so that no client takes
+ * the part for the whole; `lastWords` may end the answer properly instead.
+ */
+export function streamAnswer(
+  c: ApiContext,
+  source: AsyncIterable<Uint8Array | string>,
+  contentType: string,
+  lastWords?: (error: unknown) => string,
+): Response {
+  c.header('Content-Type', contentType);
+  const outgoing = c.env?.outgoing as ServerResponse | undefined;
+  if (!outgoing) return c.body(webStream(source, lastWords));
+  c.body(null, 200).headers.forEach((value, name) => outgoing.setHeader(name, value));
+  outgoing.writeHead(200);
+  outgoing.flushHeaders();
+  void pump(outgoing, source, c.get('gone'), lastWords);
+  return RESPONSE_ALREADY_SENT;
+}
+
+async function pump(
+  outgoing: ServerResponse,
+  source: AsyncIterable<Uint8Array | string>,
+  gone: AbortSignal,
+  lastWords?: (error: unknown) => string,
+): Promise<void> {
+  const iterator = source[Symbol.asyncIterator]();
+  // A source that waits for its next item would not notice that nobody reads any more.
+  const leave = (): void => void Promise.resolve(iterator.return?.()).catch(() => {});
+  gone.addEventListener('abort', leave, { once: true });
+  try {
+    for (let item = await iterator.next(); !item.done; item = await iterator.next()) {
+      if (gone.aborted) break;
+      if (!outgoing.write(item.value) && !(await drained(outgoing))) break;
+    }
+    outgoing.end();
+  } catch (error) {
+    if (lastWords && !gone.aborted) outgoing.end(lastWords(error));
+    else outgoing.destroy();
+  } finally {
+    gone.removeEventListener('abort', leave);
+    leave();
+  }
+}
+
+/** The same for an answer without a connection, as tests ask for it. */
+function webStream(
+  source: AsyncIterable<Uint8Array | string>,
+  lastWords?: (error: unknown) => string,
+): ReadableStream<Uint8Array> {
+  const iterator = source[Symbol.asyncIterator]();
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        const item = await iterator.next();
+        if (item.done) return controller.close();
+        controller.enqueue(typeof item.value === 'string' ? Buffer.from(item.value) : item.value);
+      } catch (error) {
+        if (!lastWords) return controller.error(error);
+        controller.enqueue(Buffer.from(lastWords(error)));
+        controller.close();
+      }
+    },
+    async cancel() {
+      await iterator.return?.();
+    },
+  });
+}
