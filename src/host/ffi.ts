@@ -3,6 +3,7 @@
  * carries the errno's name, as Node's own file functions do. What may block for long (network file systems) does not
  * belong here but in a tool with a deadline. Numbers and flags: mount(2), openat2(2), fcntl(2), statfs(2), xattr(7).
  */
+import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 
 export class SyscallError extends Error {
@@ -220,4 +221,33 @@ const killCall = libc('int kill(int pid, int signal)');
 /** As process.kill, for signals Node has no name for (real-time ones). */
 export function kill(pid: number, signal: number): void {
   check('kill', killCall(pid, signal));
+}
+
+const flockCall = libc('int flock(int fd, int operation)');
+const LOCK_EX_NB = 2 | 4;
+/** Takes an exclusive flock(2) without waiting; false when another process has it. */
+export function flockExclusive(fd: number): boolean {
+  if (flockCall(fd, LOCK_EX_NB) === 0) return true;
+  const error = new SyscallError('flock', koffi.errno());
+  if (isErrno(error, 'EAGAIN', 'EWOULDBLOCK')) return false;
+  throw error;
+}
+
+const AF_UNIX = 1;
+const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
+const socketCall = libc('int socket(int domain, int type, int protocol)');
+const sendtoCall = libc(
+  'long sendto(int fd, const void *data, size_t size, int flags, const void *address, unsigned int length)',
+);
+const MSG_DONTWAIT_NOSIGNAL = 0x40 | 0x4000;
+/** Sends one datagram to a unix socket; a leading @ names an abstract one (unix(7)). Never blocks. */
+export function sendDatagram(path: string, data: Uint8Array): void {
+  const name = Buffer.from(path.startsWith('@') ? `\0${path.slice(1)}` : `${path}\0`);
+  const address = Buffer.concat([Buffer.from(Uint16Array.of(AF_UNIX).buffer), name]);
+  const fd = check('socket', socketCall(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0));
+  try {
+    check('sendto', sendtoCall(fd, data, data.length, MSG_DONTWAIT_NOSIGNAL, address, address.length), path);
+  } finally {
+    closeSync(fd);
+  }
 }

@@ -133,7 +133,8 @@ export class Reactor {
     try {
       if (inspection.type === '@xstate.actor') {
         // The root's own registration comes before `entry.actor` is set; every later one is an invoked child.
-        if (entry.actor && inspection.actorRef !== entry.actor) this.#effectBegan(entry, inspection.actorRef as AnyActorRef);
+        if (entry.actor && inspection.actorRef !== entry.actor)
+          this.#effectBegan(entry, inspection.actorRef as AnyActorRef);
         return;
       }
       if (inspection.type !== '@xstate.snapshot') return;

@@ -1,0 +1,214 @@
+/**
+ * The composition root: builds the parts, starts them in order, stops them in reverse. It is the only file that knows every
+ * room; what it holds is handed in, so that each room can be read and tested alone.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { createActor, fromPromise, waitFor } from 'xstate';
+import { createApp } from './api/app.ts';
+import { listen, type Listening } from './api/server.ts';
+import { createBuildRoom } from './build/room.ts';
+import { Bus } from './bus/bus.ts';
+import type { Config } from './config/config.ts';
+import { reloaded } from './config/load.ts';
+import { createContainerRoom } from './container/room.ts';
+import { readHostFacts } from './host/facts.ts';
+import { createImageRoom } from './image/room.ts';
+import { systemClock } from './lib/clock.ts';
+import { createLogDrivers } from './logs/drivers.ts';
+import { createNetworkRoom } from './network/room.ts';
+import { lifecycle } from './reactor/lifecycle.ts';
+import { Reactor } from './reactor/reactor.ts';
+import type { Room, RoomDeps } from './reactor/room.ts';
+import { stateText } from './reactor/state-text.ts';
+import { createShimRuntime } from './runtime/shim/runtime.ts';
+import { lockDataRoot, writePidfile } from './service/lock.ts';
+import { createSampler } from './stats/sampler.ts';
+import { keepJournal } from './store/retention.ts';
+import { sqliteStore } from './store/sqlite.ts';
+import { systemInfo } from './system-info.ts';
+import { createVolumeRoom } from './volume/room.ts';
+
+export interface Daemon {
+  /** Resolves when every room has recovered; rejects when the daemon could not start. */
+  serving: Promise<void>;
+  /** Resolves when all has been let go; the error that ended it, if one did. */
+  stopped: Promise<unknown>;
+  stop(): void;
+  /** Lets go at once, without waiting for containers. */
+  force(): void;
+  /** Takes over the live keys of a new configuration and publishes `daemon reload`. */
+  reload(next: Config): void;
+  /** Actors, timers and pending work, JSON-able. */
+  dump(): object;
+}
+
+/** Undo steps of the start, run in reverse at the end. */
+type Release = () => unknown;
+
+interface Parts {
+  deps: RoomDeps;
+  rooms: Room[];
+  stopContainers(seconds: number): Promise<void>;
+  release: Release[];
+}
+
+async function buildParts(config: Config, log: Logger, release: Release[]): Promise<Parts> {
+  mkdirSync(config.dataRoot, { recursive: true, mode: 0o710 });
+  mkdirSync(config.execRoot, { recursive: true, mode: 0o700 });
+  release.push(lockDataRoot(config.dataRoot), writePidfile(config.pidfile));
+  const clock = systemClock;
+  const store = sqliteStore({
+    path: join(config.dataRoot, 'reactord.db'),
+    onDamaged: (movedTo, error) => log.error({ err: error, movedTo }, 'the database was damaged and is set aside'),
+    onError: (error) => log.error({ err: error }, 'records could not be written'),
+  });
+  release.push(() => store.close());
+  const bus = new Bus({
+    clock,
+    lastSeq: store.journal.lastSeq,
+    onError: (error) => log.error({ err: error }, 'a subscriber of the bus failed'),
+  });
+  bus.facts$.subscribe((fact) => store.journal.append(fact));
+  release.push(keepJournal({ store, clock, config, log }));
+  const reactor = new Reactor({ bus, clock, log });
+  release.push(() => reactor.stop());
+  const host = await readHostFacts(config);
+  const deps: RoomDeps = { config, log, clock, bus, store, reactor, host };
+  const runtime = await createShimRuntime({ config, log, clock, directory: join(config.execRoot, 'runtime') });
+  release.push(() => runtime.close());
+
+  // The rooms know each other only through ports; who uses what is asked of the containers, which come last.
+  const users: { room?: Awaited<ReturnType<typeof createContainerRoom>> } = {};
+  const volumes = await createVolumeRoom({
+    ...deps,
+    users: { using: (volume) => users.room?.volumeUsers.using(volume) ?? [] },
+  });
+  const images = await createImageRoom({
+    ...deps,
+    users: { using: (image) => users.room?.imageUsers.using(image) ?? [] },
+  });
+  const networks = await createNetworkRoom({
+    ...deps,
+    users: { using: (network) => users.room?.networkUsers.using(network) ?? [] },
+  });
+  const containers = await createContainerRoom({
+    ...deps,
+    runtime,
+    images: images.images,
+    rootfs: images.rootfs,
+    networks: networks.networks,
+    volumes: volumes.volumes,
+    logs: createLogDrivers({ config, log, clock }),
+    stats: createSampler({ host, clock, log, config }),
+  });
+  users.room = containers;
+  const build = await createBuildRoom({
+    ...deps,
+    images: images.images,
+    rootfs: images.rootfs,
+    catalog: images.catalog,
+    steps: containers.steps,
+    networks: networks.networks,
+  });
+  return {
+    deps,
+    rooms: [volumes, images, networks, containers, build],
+    stopContainers: (seconds) => containers.stopAll(seconds),
+    release,
+  };
+}
+
+/** Starts the daemon. `config` is frozen; what a reload may change lives in the daemon's own copy. */
+export function startDaemon(config: Config, log: Logger): Daemon {
+  const live: Config = { ...config };
+  const release: Release[] = [];
+  let parts: Parts | undefined;
+  let listening: Listening | undefined;
+
+  const actor = lifecycle.provide({
+    actors: {
+      open: fromPromise(async () => {
+        parts = await buildParts(live, log, release);
+        const { deps, rooms } = parts;
+        const app = createApp({ ...deps, rooms, system: systemInfo(deps) });
+        listening = await listen({ app, config: live, log });
+        release.push(() => listening?.close());
+      }),
+      recover: fromPromise(async () => {
+        // Containers need what the others recover; those recover side by side.
+        const [volumes, images, networks, containers, build] = parts!.rooms;
+        await Promise.all([volumes!.boot(), images!.boot(), networks!.boot()]);
+        await containers!.boot();
+        await build!.boot();
+      }),
+      drain: fromPromise(async () => {
+        if (!live.liveRestore) await parts?.stopContainers(live.shutdownTimeout);
+        for (const room of [...(parts?.rooms ?? [])].reverse()) await room.stop();
+      }),
+      release: fromPromise(async () => {
+        for (const step of release.reverse()) {
+          try {
+            await step();
+          } catch (error) {
+            log.error({ err: error }, 'something could not be let go');
+          }
+        }
+      }),
+    },
+  });
+
+  const root = createActor(actor);
+  root.subscribe({
+    next: (snapshot) => {
+      const to = stateText(snapshot.value);
+      log.debug({ state: to }, 'reactor');
+      if (to !== 'stopped') parts?.deps.bus.publish({ topic: 'reactor', type: 'reactor', action: to, id: 'root' });
+    },
+    error: (error) => log.error({ err: error }, 'the root reactor failed'),
+  });
+  root.start();
+  const stopped = waitFor(root, (snapshot) => snapshot.status === 'done').then((snapshot) => snapshot.context.error);
+  return {
+    serving: waitFor(root, (snapshot) => snapshot.matches('serving') || snapshot.status === 'done').then((snapshot) => {
+      if (!snapshot.matches('serving')) throw snapshot.context.error ?? new Error('stopped before it served');
+    }),
+    stopped,
+    stop: () => root.send({ type: 'STOP' }),
+    force: () => root.send({ type: 'FORCE' }),
+    reload(next) {
+      Object.assign(live, reloaded(live, next));
+      log.level = live.logLevel;
+      parts?.deps.bus.publish({
+        topic: 'event',
+        type: 'daemon',
+        action: 'reload',
+        id: '',
+        attributes: { name: parts.deps.host.hostname, 'live-restore': String(live.liveRestore) },
+      });
+    },
+    dump: () => dumpOf(parts, root.getSnapshot().value),
+  };
+}
+
+function dumpOf(parts: Parts | undefined, state: unknown): object {
+  if (!parts) return { state, actors: [] };
+  const { reactor, bus, store, clock } = parts.deps;
+  const now = clock.now();
+  return {
+    state,
+    at: new Date(now).toISOString(),
+    memory: process.memoryUsage(),
+    handles: process.getActiveResourcesInfo(),
+    bus: bus.stats,
+    journal: { rows: store.journal.size, lastSeq: store.journal.lastSeq },
+    actors: [...reactor.entries()].map((entry) => ({
+      actor: `${entry.kind}/${entry.id}`,
+      state: entry.state,
+      inStateMs: now - entry.since,
+      lastEvent: entry.lastEvent,
+      effects: [...entry.effects.values()].map((effect) => ({ name: effect.name, runningMs: now - effect.startedAt })),
+    })),
+  };
+}

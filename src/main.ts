@@ -1,0 +1,92 @@
+/** The process edge: subcommands, flags, signals, exit codes. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { Config } from './config/config.ts';
+import { type CommandLine, helpText, loadConfig, parseCommandLine } from './config/load.ts';
+import { logStream } from './service/log-stream.ts';
+import { notifier, watchdogInterval } from './service/notify.ts';
+import { VERSION } from './version.ts';
+
+/** Programs beside the daemon, loaded only when asked for. */
+const COMMANDS: Record<string, (args: string[]) => Promise<number>> = {
+  fsck: async (args) => (await import('./commands/fsck.ts')).fsck(args),
+};
+
+const FORCE_AFTER_SIGNALS = 3;
+
+async function main(args: string[]): Promise<number> {
+  const command = args[0] === undefined ? undefined : COMMANDS[args[0]];
+  if (command) return command(args.slice(1));
+  let line: CommandLine;
+  let config: Config;
+  try {
+    line = parseCommandLine(args);
+    if (line.help) return print(helpText());
+    if (line.version) return print(`reactord version ${VERSION}`);
+    config = loadConfig(line);
+    if (line.validate) return print('configuration OK');
+  } catch (error) {
+    process.stderr.write(`reactord: ${(error as Error).message}\n`);
+    return 1;
+  }
+  return serve(config, line);
+}
+
+function print(text: string): number {
+  process.stdout.write(`${text}\n`);
+  return 0;
+}
+
+async function serve(config: Config, line: CommandLine): Promise<number> {
+  // No moment in which a file or socket of ours is wider than meant.
+  process.umask(0o027);
+  const log = pino({ level: config.logLevel, base: null }, logStream(config.logFormat));
+  const notify = notifier();
+  const { startDaemon } = await import('./daemon.ts');
+  const daemon = startDaemon(config, log);
+
+  let signals = 0;
+  const onStop = (signal: string): void => {
+    signals++;
+    log.info({ signal }, signals >= FORCE_AFTER_SIGNALS ? 'forced to stop' : 'stopping');
+    notify('STOPPING=1', `EXTEND_TIMEOUT_USEC=${(Math.max(config.shutdownTimeout, 0) + 15) * 1_000_000}`);
+    if (signals >= FORCE_AFTER_SIGNALS) daemon.force();
+    else daemon.stop();
+  };
+  process.on('SIGTERM', onStop);
+  process.on('SIGINT', onStop);
+  process.on('SIGHUP', () => {
+    try {
+      daemon.reload(loadConfig(line));
+      log.info('configuration reloaded');
+    } catch (error) {
+      log.error({ err: error }, 'the new configuration is not taken');
+    }
+  });
+  // Handled here, so that Node does not open its inspector on it.
+  process.on('SIGUSR1', () => {
+    const path = join(config.execRoot, `dump-${new Date().toISOString().replaceAll(':', '')}.json`);
+    writeFileSync(path, JSON.stringify(daemon.dump(), null, 2), { mode: 0o600 });
+    log.info({ path }, 'state dumped');
+  });
+  process.on('uncaughtException', (error) => log.error({ err: error }, 'an error nobody handled'));
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'a rejection nobody handled'));
+
+  daemon.serving.then(
+    () => {
+      notify('READY=1', `STATUS=serving ${config.hosts.join(' ')}`);
+      log.info({ hosts: config.hosts, version: VERSION }, 'serving');
+      const interval = watchdogInterval();
+      if (interval) setInterval(() => notify('WATCHDOG=1'), interval).unref();
+    },
+    () => {},
+  );
+  const error = await daemon.stopped;
+  if (!error) return 0;
+  process.stderr.write(`reactord: ${error instanceof Error ? error.message : String(error)}\n`);
+  log.debug({ err: error }, 'why it ended');
+  return 1;
+}
+
+process.exit(await main(process.argv.slice(2)));
