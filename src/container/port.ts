@@ -11,6 +11,8 @@ export interface StepRequest {
   labels: Record<string, string>;
   hostConfig: Record<string, unknown>;
   stdin?: string;
+  /** Told the container's id before it starts. */
+  onCreated?: (containerId: string) => void;
   /** Keep the container after its end (its writable layer is read with RootfsStore.diff), remove with `remove`. */
   onOutput: (stream: 'stdout' | 'stderr', chunk: Uint8Array) => void;
   signal?: AbortSignal;
