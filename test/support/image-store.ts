@@ -1,0 +1,32 @@
+/** The content and layer stores over a directory of their own, for tests of what lies above them. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BlobStore, digestOf } from '../../src/image/content/content.ts';
+import { OverlayLayers } from '../../src/image/layers/layers.ts';
+import { testDeps } from './deps.ts';
+
+export async function testImageStore() {
+  const root = await mkdtemp(join(tmpdir(), 'image-store-'));
+  const deps = testDeps({ config: { dataRoot: root } });
+  const content = new BlobStore(join(root, 'image/oci'));
+  await content.boot(Date.now());
+  const layers = new OverlayLayers({ directory: join(root, 'overlay2'), content, store: deps.store, log: deps.log });
+  return {
+    root,
+    deps,
+    content,
+    layers,
+    /** Puts a tar (compressed or not) into the store and unpacks it. Returns the path of its files. */
+    async unpack(tar: Buffer, blob: Buffer = tar): Promise<string> {
+      const digest = await content.write(blob);
+      const diffId = digestOf(tar);
+      await layers.unpack({ blob: { mediaType: '', digest, size: blob.length }, diffId });
+      return layers.path(diffId);
+    },
+    async dispose(): Promise<void> {
+      await layers.stop();
+      await rm(root, { recursive: true, force: true });
+    },
+  };
+}
