@@ -1,0 +1,142 @@
+/**
+ * Actors as the visualizer shows them: state, since when, running effects, timers, what would be accepted. Pure reads of
+ * snapshots; contexts are never shown, since they hold what clients gave (environment, registry passwords).
+ */
+import type { AnyActorRef, AnyStateMachine, AnyStateNode } from 'xstate';
+import type { Fact } from '../bus/fact.ts';
+import type { Entry } from '../reactor/reactor.ts';
+
+export interface ActorView {
+  kind: string;
+  id: string;
+  /** What people call it; the room tells (container name, image reference …). */
+  name: string;
+  state: string;
+  /** Milliseconds since the epoch. */
+  since: number;
+  lastEvent: string;
+  transitions: number;
+  effects: { name: string; startedAt: number }[];
+  timers: { event: string; dueAt: number }[];
+  accepts: string[];
+}
+
+interface ScheduledEvent {
+  event: { type: string };
+  delay: number;
+  startedAt: number;
+  source: AnyActorRef;
+}
+
+/** Delayed transitions that wait in the actor's system. */
+function timersOf(actor: AnyActorRef): ActorView['timers'] {
+  const system = (actor as { system?: { getSnapshot(): unknown } }).system;
+  const scheduled = (system?.getSnapshot() as { _scheduledEvents?: Record<string, ScheduledEvent> })?._scheduledEvents;
+  return Object.values(scheduled ?? {})
+    .filter((entry) => Number.isFinite(entry.delay))
+    .map((entry) => ({ event: entry.event.type, dueAt: entry.startedAt + entry.delay }));
+}
+
+/** Events by name that the current states have transitions for; those of timers and effects are left out. */
+export function acceptedEvents(snapshot: unknown): string[] {
+  const nodes = (snapshot as { _nodes?: AnyStateNode[] })._nodes ?? [];
+  const names = nodes.flatMap((node) => node.ownEvents as string[]);
+  return [...new Set(names)].filter((name) => !name.startsWith('xstate.')).sort();
+}
+
+export function viewActor(entry: Entry, name: string): ActorView {
+  const snapshot = entry.actor.getSnapshot() as unknown;
+  return {
+    kind: entry.kind,
+    id: entry.id,
+    name,
+    state: entry.state,
+    since: entry.since,
+    lastEvent: entry.lastEvent,
+    transitions: entry.transitions,
+    effects: [...entry.effects.values()].map(({ name: effect, startedAt }) => ({ name: effect, startedAt })),
+    timers: timersOf(entry.actor),
+    accepts: acceptedEvents(snapshot),
+  };
+}
+
+export interface ChartNode {
+  id: string;
+  key: string;
+  type: 'atomic' | 'compound' | 'parallel' | 'final' | 'history';
+  initial?: string;
+  effects: string[];
+  states: ChartNode[];
+}
+
+export interface ChartEdge {
+  source: string;
+  target: string;
+  event: string;
+  guard?: string;
+}
+
+export interface Chart {
+  root: ChartNode;
+  edges: ChartEdge[];
+}
+
+const nameOf = (value: unknown): string | undefined => {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'function') return value.name || undefined;
+  return typeof value === 'object' && value !== null && 'type' in value ? String(value.type) : undefined;
+};
+
+function chartNode(node: AnyStateNode): ChartNode {
+  const initial = node.initial?.target?.[0];
+  return {
+    id: node.id,
+    key: node.key,
+    type: node.type,
+    ...(initial ? { initial: initial.id } : {}),
+    effects: node.invoke.map((invoke: { src: unknown; id: string }) => nameOf(invoke.src) ?? invoke.id),
+    states: Object.values(node.states as Record<string, AnyStateNode>).map(chartNode),
+  };
+}
+
+/** xstate.after.<delay>.<state id> and xstate.done.actor.<n>.<id> in words. */
+export function eventText(type: string): string {
+  const after = /^xstate\.after\.([^.]+)\./.exec(type);
+  if (after) return /^\d+$/.test(after[1]!) ? `after ${after[1]} ms` : `after ${after[1]}`;
+  const done = /^xstate\.(done|error)\.actor\.(?:\d+\.)?(.*)$/.exec(type);
+  if (done) return `${done[1]} ${done[2]}`;
+  if (type.startsWith('xstate.done.state')) return 'done';
+  return type === '' ? 'always' : type;
+}
+
+function chartEdges(node: AnyStateNode, edges: ChartEdge[]): ChartEdge[] {
+  const lists = [...node.transitions.values(), node.always ?? []];
+  for (const transition of lists.flat()) {
+    const guard = nameOf(transition.guard);
+    for (const target of transition.target ?? [])
+      edges.push({
+        source: node.id,
+        target: target.id,
+        event: eventText(transition.eventType),
+        ...(guard ? { guard } : {}),
+      });
+  }
+  for (const child of Object.values(node.states as Record<string, AnyStateNode>)) chartEdges(child, edges);
+  return edges;
+}
+
+/** The statechart of a running actor, drawn from its own machine; undefined for an actor that is no machine. */
+export function chartOf(actor: AnyActorRef): Chart | undefined {
+  const machine = (actor as { logic?: Partial<AnyStateMachine> }).logic;
+  if (!machine?.root) return undefined;
+  return { root: chartNode(machine.root), edges: chartEdges(machine.root, []) };
+}
+
+/** Ids of the state nodes that are active now. */
+export function activeNodes(actor: AnyActorRef): string[] {
+  const nodes = (actor.getSnapshot() as { _nodes?: AnyStateNode[] })._nodes ?? [];
+  return nodes.map((node) => node.id);
+}
+
+/** A fact as JSON: the time as a string, since it does not fit a number. */
+export const factJson = (fact: Fact): object => ({ ...fact, timeNano: fact.timeNano.toString() });
