@@ -105,7 +105,7 @@ const dockerd: Launch = (directory, socket) => ({
     ...['--pidfile', join(directory, 'pid'), '--config-file', join(directory, 'daemon.json'), '--bip', '172.30.0.1/16'],
     ...(process.env.BENCH_DOCKERD ? ['--feature', 'containerd-snapshotter=false'] : []),
   ],
-  env: process.env.BENCH_PATH ? { PATH: `${process.env.BENCH_PATH}:${process.env.PATH}` } : {},
+  env: { PATH: [process.env.BENCH_PATH, process.env.PATH].filter(Boolean).join(':') },
   match: /dockerd|containerd(?!-shim)/,
 });
 

@@ -2,22 +2,17 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { isCommand, runCommand } from './commands/index.ts';
 import type { Config } from './config/config.ts';
 import { type CommandLine, helpText, loadConfig, parseCommandLine } from './config/load.ts';
 import { logStream } from './service/log-stream.ts';
 import { notifier, watchdogInterval } from './service/notify.ts';
 import { VERSION } from './version.ts';
 
-/** Programs beside the daemon, loaded only when asked for. */
-const COMMANDS: Record<string, (args: string[]) => Promise<number>> = {
-  fsck: async (args) => (await import('./commands/fsck.ts')).fsck(args),
-};
-
 const FORCE_AFTER_SIGNALS = 3;
 
 async function main(args: string[]): Promise<number> {
-  const command = args[0] === undefined ? undefined : COMMANDS[args[0]];
-  if (command) return command(args.slice(1));
+  if (isCommand(args[0])) return runCommand(args[0], args.slice(1));
   let line: CommandLine;
   let config: Config;
   try {

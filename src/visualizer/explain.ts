@@ -1,0 +1,114 @@
+/** In words: where an actor is, how it got there, what it waits for. Pure; the page and the terminal say the same. */
+import type { ActorView } from './view.ts';
+
+/** A fact as it comes over the wire. */
+export interface WireFact {
+  seq: number;
+  timeNano: string;
+  topic: string;
+  type: string;
+  action: string;
+  id: string;
+  attributes: Record<string, string>;
+  data?: Record<string, unknown>;
+}
+
+export const timeOf = (fact: Pick<WireFact, 'timeNano'>): number => Number(BigInt(fact.timeNano) / 1_000_000n);
+
+export function span(ms: number): string {
+  if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+/** What the actor waits for now: its timers and running effects, longest first. */
+export function waitingFor(actor: ActorView, now: number): string[] {
+  const effects = [...actor.effects]
+    .sort((a, b) => a.startedAt - b.startedAt)
+    .map((effect) => `effect ${effect.name}, running for ${span(now - effect.startedAt)}`);
+  const timers = actor.timers.map((timer) => `timer ${timer.event} in ${span(timer.dueAt - now)}`);
+  return [...timers, ...effects];
+}
+
+const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+
+/** One fact in a line. */
+export function factText(fact: WireFact): string {
+  const { data = {} } = fact;
+  switch (fact.topic) {
+    case 'transition':
+      return `${text(data.from) || '(new)'} → ${text(data.to)}  on ${fact.action}`;
+    case 'effect':
+      return `effect ${text(data.effect)} ${fact.action}${data.ms === undefined ? '' : ` after ${span(Number(data.ms))}`}${data.error ? `: ${text(data.error)}` : ''}`;
+    case 'command':
+      return `API ${[data.method, data.path, data.status]
+        .filter((part) => part !== undefined)
+        .map(text)
+        .join(' ')}`;
+    case 'event': {
+      const shown = ['exitCode', 'signal']
+        .filter((key) => fact.attributes[key])
+        .map((key) => ` ${key}=${fact.attributes[key]}`);
+      return `event ${fact.type} ${fact.action}${shown.join('')}`;
+    }
+    default:
+      return `${fact.topic} ${fact.action}${data.error ? `: ${text(data.error)}` : ''}`;
+  }
+}
+
+/** How far before a transition the command that caused it is looked for. */
+const CAUSE_WINDOW_MS = 30_000;
+
+/**
+ * The chain that led to an actor's last transition: the last API command about it, then everything of the actor since. `facts` are in order and
+ * hold commands of the whole daemon; a command is about the actor when its path names the id, its short form or the name.
+ */
+export function causalChain(facts: readonly WireFact[], actor: { id: string; name: string }): WireFact[] {
+  const mine = facts.filter((fact) => fact.id === actor.id && fact.topic !== 'command');
+  const last = mine.findLastIndex((fact) => fact.topic === 'transition');
+  if (last < 0) return [];
+  const about = (fact: WireFact): boolean => {
+    const parts = text(fact.data?.path ?? '').split(/[/?]/);
+    return parts.some((part) => part === actor.name || (part.length >= 12 && actor.id.startsWith(part)));
+  };
+  const end = mine[last]!;
+  const command = facts.findLast(
+    (fact) =>
+      fact.topic === 'command' &&
+      about(fact) &&
+      timeOf(fact) <= timeOf(end) &&
+      timeOf(end) - timeOf(fact) < CAUSE_WINDOW_MS,
+  );
+  const start = command?.seq ?? mine[Math.max(0, last - 5)]!.seq;
+  return [...(command ? [command] : []), ...mine.filter((fact) => fact.seq > start && fact.seq <= end.seq)];
+}
+
+/** A container that exits and starts again and again: at least three times in the last minute. */
+export function flapping(facts: readonly WireFact[], now: number): boolean {
+  const recent = facts.filter(
+    (fact) =>
+      fact.topic === 'transition' && text(fact.data?.to).startsWith('restarting') && now - timeOf(fact) < 60_000,
+  );
+  return recent.length >= 3;
+}
+
+export function explain(actor: ActorView, facts: readonly WireFact[], now: number): string {
+  const lines = [
+    `${actor.kind} ${actor.name || actor.id.slice(0, 12)} is ${actor.state}, for ${span(now - actor.since)}`,
+  ];
+  if (flapping(facts, now)) lines.push('It is flapping: it restarted at least three times in the last minute.');
+  const waits = waitingFor(actor, now);
+  lines.push(
+    '',
+    'Waiting for:',
+    ...(waits.length ? waits : ['nothing but a command or news from outside']).map((wait) => `  ${wait}`),
+  );
+  lines.push('', 'It would accept:', `  ${actor.accepts.join(', ') || 'nothing'}`);
+  const chain = causalChain(facts, actor);
+  lines.push('', 'How it got here:');
+  for (const fact of chain) lines.push(`  ${new Date(timeOf(fact)).toISOString().slice(11, 23)}  ${factText(fact)}`);
+  if (!chain.length) lines.push('  the journal has no transition of it');
+  return lines.join('\n');
+}
