@@ -1,0 +1,142 @@
+/** A process in a container, as the shim keeps it: init (empty exec id) or an exec. */
+import { finished } from 'node:stream/promises';
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import { DaemonError } from '../../errors.ts';
+import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
+import type { ExitStatus, Process, ProcessIo } from '../port.ts';
+import type { Deadlines } from './deadlines.ts';
+import type { Pipes } from './pipes.ts';
+import type { Shim } from './shim.ts';
+
+const SIGKILL = 9;
+
+export interface ProcessOptions {
+  shim: Shim;
+  id: string;
+  execId: string;
+  pipes: Pipes;
+  pid: number;
+  /** Taken up after it was started. */
+  started?: boolean;
+  deadlines: Deadlines;
+}
+
+export class ShimProcess implements Process {
+  readonly io: ProcessIo;
+  readonly exited: Promise<ExitStatus>;
+  #settle: (status: ExitStatus) => void;
+  protected readonly shim: Shim;
+  protected readonly deadlines: Deadlines;
+  readonly id: string;
+  #execId: string;
+  #pipes: Pipes;
+  #pid: number;
+  #started: boolean;
+  #deleting: Promise<void> | undefined;
+
+  constructor(options: ProcessOptions) {
+    this.shim = options.shim;
+    this.id = options.id;
+    this.#execId = options.execId;
+    this.#pipes = options.pipes;
+    this.io = options.pipes.io;
+    this.#pid = options.pid;
+    this.deadlines = options.deadlines;
+    this.#started = options.started ?? false;
+    const { promise, resolve } = Promise.withResolvers<ExitStatus>();
+    this.exited = promise;
+    this.#settle = resolve;
+    // Waiting begins before the start: an exit can come before the start's own reply.
+    void this.shim.wait(this.id, this.#execId).then((status) => {
+      this.io.stdin?.destroy();
+      resolve(status);
+    });
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  protected call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    input: MessageInitShape<I>,
+    deadline: number,
+  ): Promise<MessageShape<O>> {
+    return this.shim.call(method, input, { deadline, id: this.id });
+  }
+
+  async start(): Promise<void> {
+    this.shim.busy++;
+    try {
+      const { id } = this;
+      const reply = await this.call(Service.method.start, { id, execId: this.#execId }, this.deadlines.start);
+      this.#started = true;
+      this.#pid = reply.pid;
+    } catch (error) {
+      this.#settle(this.shim.madeUpExit());
+      throw error;
+    } finally {
+      this.shim.busy--;
+    }
+  }
+
+  async kill(signal: number): Promise<void> {
+    await this.call(Service.method.kill, { id: this.id, execId: this.#execId, signal }, this.deadlines.kill);
+  }
+
+  async resize({ width, height }: { width: number; height: number }): Promise<void> {
+    const input = { id: this.id, execId: this.#execId, width, height };
+    await this.call(Service.method.resizePty, input, this.deadlines.control);
+  }
+
+  async closeStdin(): Promise<void> {
+    const { stdin } = this.io;
+    if (!stdin) return;
+    stdin.end();
+    // What was written comes first; a process that ended before reading it ends the wait.
+    await Promise.race([finished(stdin).catch(() => {}), this.exited]);
+    try {
+      await this.call(
+        Service.method.closeIO,
+        { id: this.id, execId: this.#execId, stdin: true },
+        this.deadlines.control,
+      );
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+  }
+
+  delete(): Promise<void> {
+    this.#deleting ??= this.remove().catch((error: unknown) => {
+      this.#deleting = undefined;
+      throw error;
+    });
+    return this.#deleting;
+  }
+
+  protected async remove(): Promise<void> {
+    // The shim waits for the end of the outputs, which an init that was never started holds open.
+    if (!this.#started && !this.#execId) await this.#killUnstarted();
+    try {
+      await this.call(Service.method.delete, { id: this.id, execId: this.#execId }, this.deadlines.delete);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+    if (!this.#started) this.#settle(this.shim.madeUpExit());
+    this.#pipes.release();
+  }
+
+  async #killUnstarted(): Promise<void> {
+    try {
+      await this.kill(SIGKILL);
+      await this.call(Service.method.wait, { id: this.id }, this.deadlines.kill);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+  }
+}
+
+/** Not there any more: what we wanted, when we wanted it gone. */
+export const isGone = (error: unknown): boolean =>
+  error instanceof DaemonError &&
+  (error.kind === 'notFound' || error.code === 'connection-closed' || error.code === 'shim-dead');

@@ -1,0 +1,84 @@
+/** A container's init with what concerns the container as a whole. */
+import { create } from '@bufbuild/protobuf';
+import { AnySchema } from '@bufbuild/protobuf/wkt';
+import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
+import type { Process, ProcessSpec, Task } from '../port.ts';
+import { openPipes } from './pipes.ts';
+import { type ProcessOptions, ShimProcess } from './process.ts';
+
+const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
+const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
+
+const json = (typeUrl: string, value: object) =>
+  create(AnySchema, { typeUrl, value: Buffer.from(JSON.stringify(value)) });
+
+export interface TaskOptions extends ProcessOptions {
+  bundle: string;
+  /** After the shim has let go of the container. */
+  removed: () => Promise<void>;
+}
+
+export class ShimTask extends ShimProcess implements Task {
+  #bundle: string;
+  #removed: () => Promise<void>;
+  #oomListeners = new Set<() => void>();
+
+  constructor(options: TaskOptions) {
+    super(options);
+    this.#bundle = options.bundle;
+    this.#removed = options.removed;
+  }
+
+  async exec(spec: ProcessSpec): Promise<Process> {
+    const { execId, terminal, stdin } = spec;
+    const pipes = openPipes({ bundle: this.#bundle, name: execId, terminal, stdin });
+    try {
+      const input = { id: this.id, execId, terminal, ...pipes.paths, spec: json(PROCESS_TYPE, spec.process) };
+      await this.call(Service.method.exec, input, this.deadlines.exec);
+    } catch (error) {
+      pipes.destroy();
+      throw error;
+    }
+    return new ShimProcess({ shim: this.shim, id: this.id, execId, pipes, pid: 0, deadlines: this.deadlines });
+  }
+
+  async killAll(signal: number): Promise<void> {
+    await this.call(Service.method.kill, { id: this.id, signal, all: true }, this.deadlines.kill);
+  }
+
+  async pause(): Promise<void> {
+    await this.call(Service.method.pause, { id: this.id }, this.deadlines.control);
+  }
+
+  async resume(): Promise<void> {
+    await this.call(Service.method.resume, { id: this.id }, this.deadlines.control);
+  }
+
+  async update(resources: object): Promise<void> {
+    await this.call(
+      Service.method.update,
+      { id: this.id, resources: json(RESOURCES_TYPE, resources) },
+      this.deadlines.control,
+    );
+  }
+
+  async pids(): Promise<number[]> {
+    const reply = await this.call(Service.method.pids, { id: this.id }, this.deadlines.control);
+    return reply.processes.map((process) => process.pid);
+  }
+
+  onOom(listener: () => void): () => void {
+    this.#oomListeners.add(listener);
+    return () => void this.#oomListeners.delete(listener);
+  }
+
+  /** Called by the event server. */
+  oom(): void {
+    for (const listener of this.#oomListeners) listener();
+  }
+
+  protected override async remove(): Promise<void> {
+    await super.remove();
+    await this.#removed();
+  }
+}
