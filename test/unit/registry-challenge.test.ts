@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest';
+import { bestChallenge, parseChallenges } from '../../src/image/registry/challenge.ts';
+import { isTransient, RegistryRefusal, retryAfter } from '../../src/image/registry/failure.ts';
+import { isInsecure } from '../../src/image/registry/endpoints.ts';
+import { withRetries } from '../../src/image/registry/retry.ts';
+import { Slots } from '../../src/image/registry/slots.ts';
+import type { Clock } from '../../src/lib/clock.ts';
+
+describe('challenges', () => {
+  it('reads what registries send', () => {
+    const header = 'Bearer realm="https://auth.example/token",service="a \\"b\\"", scope="repository:x/y:pull,push"';
+    expect(parseChallenges(header)).toEqual([
+      {
+        scheme: 'bearer',
+        parameters: { realm: 'https://auth.example/token', service: 'a "b"', scope: 'repository:x/y:pull,push' },
+      },
+    ]);
+    expect(parseChallenges('Basic realm=test').map(({ scheme }) => scheme)).toEqual(['basic']);
+    expect(bestChallenge(parseChallenges('Basic realm="x", Negotiate, Bearer realm="y"'))?.parameters.realm).toBe('y');
+    expect(parseChallenges(undefined)).toEqual([]);
+    expect(parseChallenges('"\\'.repeat(5000))).toEqual([]);
+  });
+});
+
+describe('retries', () => {
+  const paused: number[] = [];
+  const clock: Clock = {
+    now: () => 0,
+    after: (ms, callback) => {
+      paused.push(ms);
+      queueMicrotask(callback);
+      return () => {};
+    },
+  };
+  const { signal } = new AbortController();
+
+  it('waits as long as the registry says, else doubles, and gives up after its attempts', async () => {
+    const failures = [
+      new RegistryRefusal(429, '', 'slow down', 7000),
+      ...Array(3).fill(new RegistryRefusal(503, '', 'busy')),
+    ];
+    const work = async (attempt: number) => {
+      throw failures[attempt - 1]!;
+    };
+    await expect(withRetries({ attempts: 4, backoffMs: 100, clock, signal }, work)).rejects.toThrow('busy');
+    expect(paused).toEqual([7000, 200, 400]);
+  });
+
+  it('asks once more only for what may pass', () => {
+    for (const status of [429, 500, 502, 503, 504, 408])
+      expect(isTransient(new RegistryRefusal(status, '', ''))).toBe(true);
+    for (const status of [400, 401, 403, 404, 501])
+      expect(isTransient(new RegistryRefusal(status, '', ''))).toBe(false);
+    expect(retryAfter('120', 0)).toBe(120_000);
+    expect(retryAfter('Thu, 01 Jan 1970 00:00:05 GMT', 2000)).toBe(3000);
+    expect(retryAfter('soon', 0)).toBeUndefined();
+  });
+});
+
+describe('turns', () => {
+  it('go in order, and one who leaves the queue costs nobody a turn', async () => {
+    const slots = new Slots(1);
+    const leaving = new AbortController();
+    const staying = new AbortController();
+    const release = await slots.take(staying.signal);
+    const second = slots.take(leaving.signal);
+    const third = slots.take(staying.signal);
+    leaving.abort();
+    await expect(second).rejects.toThrow('cancelled');
+    release();
+    release();
+    const last = await third;
+    let fourth = false;
+    const waiting = slots.take(staying.signal).then(() => (fourth = true));
+    await Promise.resolve();
+    expect(fourth).toBe(false);
+    last();
+    await waiting;
+  });
+});
+
+describe('insecure registries', () => {
+  it('are those on loopback, by name with the port, and by network', async () => {
+    for (const domain of ['127.0.0.1:5000', '127.9.9.9', '[::1]:5000']) expect(await isInsecure(domain, [])).toBe(true);
+    expect(await isInsecure('10.1.2.3:5000', [])).toBe(false);
+    expect(await isInsecure('10.1.2.3:5000', ['10.1.0.0/16'])).toBe(true);
+    expect(await isInsecure('[fd00::7]:5000', ['fd00::/8'])).toBe(true);
+    expect(await isInsecure('10.1.2.3:5000', ['10.1.2.3:5000'])).toBe(true);
+    expect(await isInsecure('10.1.2.3:5001', ['10.1.2.3:5000'])).toBe(false);
+  });
+});
