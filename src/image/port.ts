@@ -102,6 +102,12 @@ export interface ImageStore {
   tag(id: string, reference: string): Promise<void>;
 }
 
+/** Told to the images by the containers. */
+export interface ImageUsers {
+  /** All containers (not running ones too) made from this image. */
+  using(imageId: string): { containerId: string; running: boolean }[];
+}
+
 /** A container's writable root over an image. */
 export interface RootfsStore {
   /** Makes the writable layer (upper and work directories and the layerdb entry). Idempotent. */

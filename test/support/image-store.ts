@@ -2,8 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ImageCatalog } from '../../src/image/catalog/catalog.ts';
 import { BlobStore, digestOf } from '../../src/image/content/content.ts';
 import { OverlayLayers } from '../../src/image/layers/layers.ts';
+import { OverlayRootfs } from '../../src/image/rootfs/rootfs.ts';
 import { testDeps } from './deps.ts';
 
 export async function testImageStore() {
@@ -12,8 +14,15 @@ export async function testImageStore() {
   const content = new BlobStore(join(root, 'image/oci'));
   await content.boot(Date.now());
   const layers = new OverlayLayers({ directory: join(root, 'overlay2'), content, store: deps.store, log: deps.log });
+  const { store, clock, log } = deps;
+  const hostPlatform = { os: 'linux', architecture: 'amd64' };
+  const catalog = new ImageCatalog({ content, layers, store, clock, log, hostPlatform });
+  const rootfs = new OverlayRootfs({ dataRoot: root, mountRoot: join(root, 'mounts'), layers, catalog, store, log });
+  catalog.boot(() => rootfs.diffsInUse());
   return {
     root,
+    catalog,
+    rootfs,
     deps,
     content,
     layers,
@@ -25,7 +34,9 @@ export async function testImageStore() {
       return layers.path(diffId);
     },
     async dispose(): Promise<void> {
+      await rootfs.stop();
       await layers.stop();
+      await catalog.settled();
       await rm(root, { recursive: true, force: true });
     },
   };

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
-import { lstat, mkdir, readdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createReadStream } from 'node:fs';
 import { createGzip } from 'node:zlib';
@@ -160,7 +160,8 @@ export class OverlayLayers implements LayerStore {
     lease.add(blob.digest);
     lease.add(diffId);
     try {
-      await mkdir(join(temporary, 'diff'), { recursive: true, mode: 0o755 });
+      await mkdir(join(temporary, 'diff'), { recursive: true });
+      await chmod(join(temporary, 'diff'), 0o755);
       const result = await this.#run(this.#content.path(blob.digest), join(temporary, 'diff'), signal, onProgress);
       if (result.diffId !== diffId) {
         throw invalid(`wrong diff id calculated on extraction ${JSON.stringify(result.diffId)}, expected ${diffId}`, {

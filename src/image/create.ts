@@ -1,0 +1,51 @@
+/** Makes an image here, for commit, build, import and docker archives: new layers enter as uncompressed tars. */
+import type { BlobStore } from './content/content.ts';
+import type { ImageCatalog } from './catalog/catalog.ts';
+import { type OverlayLayers, PLAIN_LAYER } from './layers/layers.ts';
+import type { Image, ImageConfigDocument, ImageStore } from './port.ts';
+import type { Descriptor, Lease } from './store-port.ts';
+
+interface Stores {
+  content: BlobStore;
+  layers: OverlayLayers;
+  catalog: ImageCatalog;
+}
+
+/** Takes in an uncompressed layer tar and unpacks it. Returns its diff id. */
+export async function addLayer(
+  { content, layers }: Stores,
+  lease: Lease,
+  tar: AsyncIterable<Uint8Array>,
+): Promise<string> {
+  const { digest, size } = await content.writeStream(tar);
+  lease.add(digest);
+  await layers.unpack({ blob: { mediaType: PLAIN_LAYER, digest, size }, diffId: digest });
+  return digest;
+}
+
+/** Keys in alphabetic order, as dockerd writes its config documents. */
+const sorted = (document: object): object =>
+  Object.fromEntries(Object.entries(document).sort(([a], [b]) => (a < b ? -1 : 1)));
+
+export async function createImage(stores: Stores, image: Parameters<ImageStore['create']>[0]): Promise<Image> {
+  const { content, layers, catalog } = stores;
+  const lease = content.lease();
+  try {
+    const diffIds: string[] = [];
+    const blobs: Descriptor[] = [];
+    for (const layer of image.layers) {
+      const diffId = typeof layer === 'string' ? layer : await addLayer(stores, lease, layer);
+      lease.add(diffId);
+      const { blob } = layers.record(diffId);
+      lease.add(blob.digest);
+      diffIds.push(diffId);
+      blobs.push(blob);
+    }
+    const document: ImageConfigDocument = { ...image.config, rootfs: { type: 'layers', diff_ids: diffIds } };
+    const configDigest = await content.write(Buffer.from(JSON.stringify(sorted(document))));
+    lease.add(configDigest);
+    return await catalog.add({ configDigest, blobs, ...(image.parent ? { parent: image.parent } : {}) });
+  } finally {
+    lease.release();
+  }
+}

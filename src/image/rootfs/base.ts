@@ -1,0 +1,36 @@
+/**
+ * The lowest layer of every container's root: what the runtime mounts over (and /.dockerenv) is there already, so that it
+ * does not show up as a change of the container nor in a commit. It lies below the image, whose own files win.
+ */
+import { chmodSync, closeSync, mkdirSync, openSync, symlinkSync } from 'node:fs';
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isErrno } from '../../host/ffi.ts';
+
+/** Its directory under overlay2/. */
+export const BASE = 'base';
+
+const DIRECTORIES = ['dev/pts', 'dev/shm', 'dev/mqueue', 'etc', 'proc', 'sys'];
+const FILES = ['.dockerenv', 'dev/console', 'etc/hostname', 'etc/hosts', 'etc/resolv.conf'];
+
+/** A directory that is the root of a container for some user in it: the daemon's umask has no say. */
+export async function makeRoot(path: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+  await chmod(path, 0o755);
+}
+
+export function makeBase(root: string): void {
+  for (const directory of ['', 'dev', ...DIRECTORIES]) {
+    mkdirSync(join(root, directory), { recursive: true });
+    chmodSync(join(root, directory), 0o755);
+  }
+  for (const file of FILES) {
+    closeSync(openSync(join(root, file), 'a'));
+    chmodSync(join(root, file), 0o644);
+  }
+  try {
+    symlinkSync('/proc/mounts', join(root, 'etc/mtab'));
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) throw error;
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * Writable layers of containers: overlay2/<mount-id>/{diff,work} over the layers of their image, the id kept under
+ * image/overlay2/layerdb/mounts/<container>/mount-id, where cAdvisor looks for it. The shim makes the container's own mount;
+ * `withMounted` makes another one over the same directories for as long as somebody needs it.
+ */
+import { mkdirSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { conflict, notFound } from '../../errors.ts';
+import { mount, MS, umountIfMounted } from '../../host/ffi.ts';
+import { readMountInfo } from '../../host/mountinfo.ts';
+import { newId } from '../../lib/ids.ts';
+import { Lanes } from '../../lib/lanes.ts';
+import { runTool } from '../../lib/spawn.ts';
+import type { RootfsMount } from '../../runtime/port.ts';
+import type { Collection, Store } from '../../store/port.ts';
+import type { ImageCatalog } from '../catalog/catalog.ts';
+import { linkName, type OverlayLayers } from '../layers/layers.ts';
+import type { Change, RootfsStore } from '../port.ts';
+import { changesOf } from './changes.ts';
+import { diffTar } from './diff.ts';
+import { BASE, makeBase, makeRoot } from './base.ts';
+import { OPTIONS_LIMIT, overlayOptions, relativeStack, type Stack } from './lower.ts';
+import { bytesUnder } from './usage.ts';
+
+/** Collection `rootfs`, by container id. Immutable. */
+export interface RootfsRecord {
+  mountId: string;
+  imageId: string;
+  /** The image may be forgotten before the container is. */
+  diffIds: string[];
+  /** Bytes of the image's layers. */
+  imageSize: number;
+}
+
+interface Mounted {
+  path: string;
+  users: number;
+}
+
+const MOUNT_DEADLINE_MS = 10_000;
+
+export class OverlayRootfs implements RootfsStore {
+  #directory: string;
+  #database: string;
+  #merged: string;
+  #layers: OverlayLayers;
+  #catalog: ImageCatalog;
+  #store: Store;
+  #records: Collection<RootfsRecord>;
+  #log: Logger;
+  #lanes = new Lanes();
+  #mounted = new Map<string, Mounted>();
+
+  constructor(deps: {
+    dataRoot: string;
+    /** Under the exec root: mount points of `withMounted`. */
+    mountRoot: string;
+    layers: OverlayLayers;
+    catalog: ImageCatalog;
+    store: Store;
+    log: Logger;
+  }) {
+    this.#directory = deps.layers.directory;
+    this.#database = join(deps.dataRoot, 'image/overlay2/layerdb/mounts');
+    this.#merged = deps.mountRoot;
+    this.#layers = deps.layers;
+    this.#catalog = deps.catalog;
+    this.#store = deps.store;
+    this.#records = deps.store.collection<RootfsRecord>('rootfs');
+    this.#log = deps.log;
+    mkdirSync(this.#database, { recursive: true, mode: 0o700 });
+    mkdirSync(this.#merged, { recursive: true, mode: 0o700 });
+    makeBase(join(this.#directory, BASE, 'diff'));
+  }
+
+  /** Undoes mounts of an earlier life, and removes directories under overlay2/ that nobody knows. */
+  async boot(): Promise<void> {
+    for (const name of await readdir(this.#merged)) await this.#unmount(join(this.#merged, name));
+    const known = new Set(['l', BASE]);
+    for (const { record } of this.#layers.all()) known.add(record.cacheId);
+    for (const { record } of this.#records.all()) known.add(record.mountId);
+    for (const name of await readdir(this.#directory)) {
+      if (!known.has(name)) await this.#layers.removeDirectory(name);
+    }
+    for (const name of await readdir(this.#database)) {
+      if (!this.#records.get(name)) await rm(join(this.#database, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Diffs under writable layers; they stay though their image goes. */
+  *diffsInUse(): Iterable<string> {
+    for (const { record } of this.#records.all()) yield* record.diffIds;
+  }
+
+  async prepare(containerId: string, imageId: string): Promise<void> {
+    await this.#lanes.run(containerId, async () => {
+      if (this.#records.get(containerId)) return;
+      const { config, size } = this.#catalog.record(imageId);
+      const diffIds = config.rootfs.diff_ids;
+      const mountId = newId();
+      // The record first: a directory without one is garbage, and the image's layers are kept from here on.
+      this.#records.put(containerId, { mountId, imageId, diffIds, imageSize: size });
+      try {
+        await mkdir(join(this.#directory, mountId, 'work'), { recursive: true, mode: 0o710 });
+        await makeRoot(join(this.#directory, mountId, 'diff'));
+        await writeFile(join(this.#directory, mountId, 'link'), linkName());
+        await mkdir(join(this.#database, containerId), { recursive: true, mode: 0o700 });
+        await writeFile(join(this.#database, containerId, 'mount-id'), mountId);
+      } catch (error) {
+        await this.#discard(containerId);
+        throw error;
+      }
+    });
+  }
+
+  #record(containerId: string): RootfsRecord {
+    const record = this.#records.get(containerId);
+    if (!record) throw notFound(`container ${containerId} has no writable layer`, { code: 'no-rootfs' });
+    return record;
+  }
+
+  #upper(record: RootfsRecord): string {
+    return join(this.#directory, record.mountId, 'diff');
+  }
+
+  #lower(record: RootfsRecord): string[] {
+    const layers = record.diffIds.map((diffId) => this.#layers.linkPath(diffId));
+    return [...layers.reverse(), join(this.#directory, BASE, 'diff')];
+  }
+
+  #stack(record: RootfsRecord): Stack {
+    const work = join(this.#directory, record.mountId, 'work');
+    return { lower: this.#lower(record), upper: this.#upper(record), work };
+  }
+
+  mounts(containerId: string): RootfsMount[] {
+    const record = this.#record(containerId);
+    return [{ type: 'overlay', source: 'overlay', options: overlayOptions(this.#stack(record)) }];
+  }
+
+  async withMounted<T>(containerId: string, work: (root: string) => Promise<T>): Promise<T> {
+    const mounted = await this.#lanes.run(containerId, () => this.#mount(containerId));
+    try {
+      return await work(mounted.path);
+    } finally {
+      await this.#lanes.run(containerId, async () => {
+        if (--mounted.users) return;
+        this.#mounted.delete(containerId);
+        await this.#unmount(mounted.path);
+      });
+    }
+  }
+
+  async #mount(containerId: string): Promise<Mounted> {
+    const known = this.#mounted.get(containerId);
+    if (known) {
+      known.users++;
+      return known;
+    }
+    const record = this.#record(containerId);
+    const mounted = { path: join(this.#merged, record.mountId), users: 1 };
+    await mkdir(mounted.path, { recursive: true, mode: 0o700 });
+    try {
+      await this.#mountView(record, mounted.path);
+      mount('', mounted.path, '', MS.PRIVATE);
+    } catch (error) {
+      await this.#unmount(mounted.path);
+      throw error;
+    }
+    this.#mounted.set(containerId, mounted);
+    return mounted;
+  }
+
+  /** Two overlays over one upper directory do not see each other's changes: a running container's own is used. */
+  async #mountView(record: RootfsRecord, target: string): Promise<void> {
+    const upper = `upperdir=${this.#upper(record)}`;
+    const own = (await readMountInfo()).find((mounted) => mounted.superOptions.includes(upper));
+    if (own) mount(own.target, target, '', MS.BIND);
+    else await this.#mountOverlay(this.#stack(record), target);
+  }
+
+  /** Devices and setuid programs of an image mean nothing in the daemon's own view of it. */
+  async #mountOverlay(stack: Stack, target: string): Promise<void> {
+    const options = overlayOptions(stack).join(',');
+    if (options.length <= OPTIONS_LIMIT) return mount('overlay', target, 'overlay', MS.NODEV | MS.NOSUID, options);
+    const relative = overlayOptions(relativeStack(stack, this.#directory)).join(',');
+    const all = `nodev,nosuid,${relative}`;
+    await runTool('mount', ['-i', '-t', 'overlay', 'overlay', '-o', all, target], {
+      cwd: this.#directory,
+      deadline: MOUNT_DEADLINE_MS,
+    });
+  }
+
+  async #unmount(path: string): Promise<void> {
+    while (umountIfMounted(path));
+    await rmdir(path).catch((error: unknown) => this.#log.warn({ err: error, path }, 'a mount point stays'));
+  }
+
+  async *diff(containerId: string): AsyncIterable<Uint8Array> {
+    yield* diffTar(this.#upper(this.#record(containerId)));
+  }
+
+  async changes(containerId: string): Promise<Change[]> {
+    const record = this.#record(containerId);
+    return await changesOf(this.#upper(record), this.#lower(record));
+  }
+
+  async usage(containerId: string): Promise<{ sizeRw: number; sizeRootFs: number }> {
+    const record = this.#record(containerId);
+    const sizeRw = await bytesUnder(this.#upper(record));
+    return { sizeRw, sizeRootFs: sizeRw + record.imageSize };
+  }
+
+  describe(containerId: string): { Name: string; Data: Record<string, string> } {
+    const record = this.#record(containerId);
+    const own = join(this.#directory, record.mountId);
+    const lower = record.diffIds
+      .filter((diffId) => this.#layers.has(diffId))
+      .map((diffId) => this.#layers.path(diffId));
+    return {
+      Name: 'overlay2',
+      Data: {
+        ID: containerId,
+        LowerDir: lower.reverse().join(':'),
+        MergedDir: join(own, 'merged'),
+        UpperDir: join(own, 'diff'),
+        WorkDir: join(own, 'work'),
+      },
+    };
+  }
+
+  async remove(containerId: string): Promise<void> {
+    await this.#lanes.run(containerId, async () => {
+      if (this.#mounted.has(containerId)) {
+        throw conflict(`the root filesystem of container ${containerId} is in use`, { code: 'rootfs-busy' });
+      }
+      await this.#discard(containerId);
+    });
+  }
+
+  async #discard(containerId: string): Promise<void> {
+    const record = this.#records.get(containerId);
+    if (record) {
+      this.#records.delete(containerId);
+      await this.#store.durable();
+      await this.#layers.removeDirectory(record.mountId);
+    }
+    await rm(join(this.#database, containerId), { recursive: true, force: true });
+  }
+
+  list(): Promise<string[]> {
+    return Promise.resolve(this.#records.all().map(({ id }) => id));
+  }
+
+  async stop(): Promise<void> {
+    for (const { path } of this.#mounted.values()) await this.#unmount(path);
+    this.#mounted.clear();
+  }
+}
