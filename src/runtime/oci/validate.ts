@@ -40,6 +40,8 @@ export function adaptHostConfig<H extends HostSettings>(given: H, host: HostFact
   };
   const implied = impliedSecurityOptions(settings);
   if (implied.length) settings.SecurityOpt = [...(settings.SecurityOpt ?? []), ...implied];
+  if (parseSecurityOptions(settings, daemon).systemPaths)
+    Object.assign(settings, { MaskedPaths: [], ReadonlyPaths: [] });
   if (!settings.Privileged) {
     settings.MaskedPaths ??= defaultMaskedPaths(host);
     settings.ReadonlyPaths ??= defaultReadonlyPaths();
