@@ -1,7 +1,7 @@
 /** Bundles the daemon and its worker threads into dist/, skipped when nothing changed since the last time. */
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { build } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
@@ -51,6 +51,18 @@ await build({
   },
   logLevel: 'warning',
 });
-for (const asset of globSync('src/**/*.{html,css,svg}')) cpSync(asset, join('dist', basename(asset)));
+// The visualizer's page: one script, no outside assets.
+await build({
+  entryPoints: ['src/visualizer/page/page.ts'],
+  outfile: 'dist/ui/page.js',
+  bundle: true,
+  format: 'esm',
+  target: 'es2024',
+  minify: true,
+  // elkjs asks for a worker package that only Node has.
+  external: ['web-worker'],
+  logLevel: 'warning',
+});
+for (const asset of ['index.html', 'page.css']) cpSync(join('src/visualizer/page', asset), join('dist/ui', asset));
 writeFileSync(stamp, version);
 console.log(`bundle: dist/main.mjs and ${workers.length} worker${workers.length === 1 ? '' : 's'}`);
