@@ -10,6 +10,7 @@ import type { Room } from '../reactor/room.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { Store } from '../store/port.ts';
 import { authorization } from './authz.ts';
+import { leavers, requestKey } from './connection.ts';
 import type { Api, ApiContext, ApiEnv } from './kit.ts';
 import { eventRoutes } from './routes/events.ts';
 import { pluginRoutes } from './routes/plugins.ts';
@@ -66,7 +67,7 @@ function request({ bus, clock, system }: AppParts): MiddlewareHandler<ApiEnv> {
     c.header('Server', server);
     const version = requestedVersion(c.req.url);
     c.set('apiVersion', version === undefined ? API_VERSION : checkVersion(version));
-    c.set('gone', goneSignal(c.env?.outgoing as ServerResponse | undefined));
+    c.set('gone', goneSignal(c));
     c.set('command', 0);
     const { method } = c.req;
     if (method === 'GET') return next();
@@ -89,8 +90,10 @@ function request({ bus, clock, system }: AppParts): MiddlewareHandler<ApiEnv> {
   };
 }
 
-function goneSignal(outgoing: ServerResponse | undefined): AbortSignal {
+function goneSignal(c: ApiContext): AbortSignal {
   const controller = new AbortController();
+  const outgoing = c.env?.outgoing as ServerResponse | undefined;
+  if (!outgoing) leavers.set(requestKey(c), () => controller.abort());
   outgoing?.once('close', () => {
     if (!outgoing.writableFinished) controller.abort();
   });

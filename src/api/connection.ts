@@ -20,3 +20,6 @@ export const incomingOf = (c: ApiContext): IncomingMessage | undefined =>
 
 /** Stands for the request in the maps above, with a connection or without one. */
 export const requestKey = (c: ApiContext): object => incomingOf(c) ?? c.req.raw;
+
+/** Fires `gone` of a request by hand: of one without a connection, whose answer nobody reads any more. */
+export const leavers = new WeakMap<object, () => void>();

@@ -19,7 +19,9 @@ const LINGER_MS = 10_000;
 
 /**
  * `connection` holds the client's whole input, early bytes included. When `run` rejects, its message goes to the client in
- * the stream's own form. Write with back pressure: `connection.write()` tells when to wait for 'drain'.
+ * the stream's own form. Write with back pressure: `connection.write()` tells when to wait for 'drain'. Who reads nothing must
+ * still `resume()` it. A client that left looks like one that only closed its input until the next write fails: then
+ * `close` comes, and `gone` fires.
  */
 export function hijack(
   c: ApiContext,

@@ -15,7 +15,7 @@ import { routePath } from './versions.ts';
 
 export interface ListenOptions {
   config: Pick<Config, 'hosts' | 'group' | 'tls' | 'tlsVerify' | 'tlsCaCert' | 'tlsCert' | 'tlsKey'>;
-  api: Api;
+  app: Api;
   log: Logger;
   /** Takes connections that begin with HTTP/2's preface (BuildKit clients); without it they are refused. */
   onHttp2?: (socket: Duplex, head: Buffer) => void;
@@ -24,8 +24,8 @@ export interface ListenOptions {
 export interface Listening {
   /** Where it listens, as unix:///path, tcp://host:port, fd://n. */
   addresses: string[];
-  /** Takes no more connections, waits for answers under way up to `graceMs`, then cuts what is left. */
-  close(graceMs: number): Promise<void>;
+  /** Takes no more connections, waits for answers under way up to `graceMs` (a second unless told), then cuts what is left. */
+  close(graceMs?: number): Promise<void>;
 }
 
 /** Time for the whole head of a request: against clients that send it byte by byte. Bodies and streams take what they take. */
@@ -34,13 +34,14 @@ const HEADERS_MS = 30_000;
 const KEEP_ALIVE_MS = 10 * 60_000;
 /** Registry credentials come in headers. */
 const LARGEST_HEAD = 256 << 10;
+const CLOSE_GRACE_MS = 1000;
 const MOST_CONNECTIONS = 16_384;
 const FIRST_INHERITED_FD = 3;
 
 /** Listens on every host of the configuration, or on none: what was opened is closed when one fails. */
 export async function listen(options: ListenOptions): Promise<Listening> {
   const opened: Opened[] = [];
-  const close = async (graceMs: number): Promise<void> => {
+  const close = async (graceMs = CLOSE_GRACE_MS): Promise<void> => {
     await Promise.all(opened.map((one) => closeServer(one, graceMs)));
   };
   try {
@@ -133,8 +134,8 @@ function upgradeWanted(incoming: IncomingMessage): boolean {
 }
 
 function makeServer(options: ListenOptions, secure: ReturnType<typeof tlsOptions>, taken: Set<Duplex>): Server {
-  const { api, log } = options;
-  const answer = getRequestListener((request, env) => api.fetch(request, env as HttpBindings), {
+  const { app, log } = options;
+  const answer = getRequestListener((request, env) => app.fetch(request, env as HttpBindings), {
     errorHandler: (error) => {
       log.warn({ err: error }, 'a request could not be read');
       return Response.json({ message: error instanceof Error ? error.message : 'bad request' }, { status: 400 });

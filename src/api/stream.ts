@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { leavers, requestKey } from './connection.ts';
 import type { ApiContext } from './kit.ts';
 
 export const STDIN = 0;
@@ -47,7 +48,7 @@ export function streamAnswer(
 ): Response {
   c.header('Content-Type', contentType);
   const outgoing = c.env?.outgoing as ServerResponse | undefined;
-  if (!outgoing) return c.body(webStream(source, lastWords));
+  if (!outgoing) return c.body(webStream(source, () => leavers.get(requestKey(c))?.(), lastWords));
   c.body(null, 200).headers.forEach((value, name) => outgoing.setHeader(name, value));
   outgoing.writeHead(200);
   outgoing.flushHeaders();
@@ -73,7 +74,8 @@ async function pump(
     outgoing.end();
   } catch (error) {
     if (lastWords && !gone.aborted) outgoing.end(lastWords(error));
-    else outgoing.destroy();
+    // What was sent goes out (in this tick's end), but not the last chunk that would make it look whole.
+    else setImmediate(() => outgoing.socket?.destroySoon());
   } finally {
     gone.removeEventListener('abort', leave);
     leave();
@@ -83,6 +85,7 @@ async function pump(
 /** The same for an answer without a connection, as tests ask for it. */
 function webStream(
   source: AsyncIterable<Uint8Array | string>,
+  leave: () => void,
   lastWords?: (error: unknown) => string,
 ): ReadableStream<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
@@ -98,8 +101,9 @@ function webStream(
         controller.close();
       }
     },
-    async cancel() {
-      await iterator.return?.();
+    cancel() {
+      leave();
+      void Promise.resolve(iterator.return?.()).catch(() => {});
     },
   });
 }
