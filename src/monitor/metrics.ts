@@ -1,0 +1,200 @@
+/**
+ * Prometheus metrics: dockerd's engine_daemon_* names, so that dashboards go on working, and ours under reactord_*. Counted from the bus; gauges are
+ * read when scraped. Series of single containers only for those that ask for it with a label, and only so many.
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Bus } from '../bus/bus.ts';
+import type { Fact } from '../bus/fact.ts';
+import type { HostFacts } from '../host/port.ts';
+import type { Reactor } from '../reactor/reactor.ts';
+import type { Journal } from '../store/port.ts';
+import { VERSION } from '../version.ts';
+
+/** `docker run --label reactord.metrics=true`: this container gets series of its own. */
+export const METRICS_LABEL = 'reactord.metrics';
+/** More containers than this with the label are not told apart. */
+const MOST_SERIES = 100;
+const ACTION_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** dockerd's actions by the effects that do them here. */
+const CONTAINER_ACTIONS: Record<string, string> = { create: 'create', launch: 'start', stop: 'stop', remove: 'delete' };
+
+export interface ContainerSample {
+  id: string;
+  name: string;
+  labels: Record<string, string>;
+  state: string;
+  restarts: number;
+}
+
+export interface MetricsSource {
+  bus: Bus;
+  reactor: Reactor;
+  journal: Journal;
+  host: HostFacts;
+  containers(): ContainerSample[];
+}
+
+export interface Metrics {
+  contentType: string;
+  text(): Promise<string>;
+  close(): void;
+}
+
+export function createMetrics(source: MetricsSource): Metrics {
+  const registry = new Registry();
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  engineGauges(registry, source);
+  reactorGauges(registry, source, delay);
+  const count = counters(registry);
+  const subscription = source.bus.facts$.subscribe({ next: count, error: () => {} });
+  return {
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+    close() {
+      subscription.unsubscribe();
+      delay.disable();
+    },
+  };
+}
+
+function engineGauges(registry: Registry, { host, containers }: MetricsSource): void {
+  const registers = [registry];
+  new Gauge({
+    name: 'engine_daemon_engine_info',
+    help: 'The daemon and its host',
+    labelNames: ['version', 'architecture', 'kernel', 'os', 'os_version', 'graphdriver'],
+    registers,
+  }).set(
+    {
+      version: VERSION,
+      architecture: host.machine,
+      kernel: host.kernelVersion,
+      os: host.operatingSystem,
+      os_version: host.osVersion,
+      graphdriver: 'overlay2',
+    },
+    1,
+  );
+  new Gauge({ name: 'engine_daemon_engine_cpus_cpus', help: 'CPUs of the host', registers }).set(host.cpus);
+  new Gauge({ name: 'engine_daemon_engine_memory_bytes', help: 'Memory of the host', registers }).set(host.memoryBytes);
+  new Gauge({
+    name: 'engine_daemon_container_states_containers',
+    help: 'Containers by state',
+    labelNames: ['state'],
+    registers,
+    collect() {
+      const all = containers();
+      const is = (...states: string[]): number => all.filter(({ state }) => states.includes(state)).length;
+      this.set({ state: 'running' }, is('running', 'restarting'));
+      this.set({ state: 'paused' }, is('paused'));
+      this.set({ state: 'stopped' }, is('created', 'exited', 'dead', 'removing'));
+    },
+  });
+  new Gauge({
+    name: 'reactord_container_restarts',
+    help: `Restarts of containers labelled ${METRICS_LABEL}`,
+    labelNames: ['id', 'name'],
+    registers,
+    collect() {
+      this.reset();
+      const chosen = containers()
+        .filter(({ labels }) => labels[METRICS_LABEL] === 'true')
+        .slice(0, MOST_SERIES);
+      for (const { id, name, restarts } of chosen) this.set({ id: id.slice(0, 12), name }, restarts);
+    },
+  });
+}
+
+function reactorGauges(
+  registry: Registry,
+  source: MetricsSource,
+  delay: ReturnType<typeof monitorEventLoopDelay>,
+): void {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  new Gauge({
+    name: 'reactord_actors',
+    help: 'Actors by kind and outermost state',
+    labelNames: ['kind', 'state'],
+    registers,
+    collect() {
+      this.reset();
+      for (const entry of source.reactor.entries())
+        this.inc({ kind: entry.kind, state: /^\w*/.exec(entry.state)?.[0] ?? '' });
+    },
+  });
+  gauge(
+    'engine_daemon_events_subscribers_total',
+    'Subscribers of the event stream',
+    () => source.bus.stats.subscribers,
+  );
+  gauge('reactord_bus_depth', 'Facts that wait in slow subscribers', () => source.bus.stats.depth);
+  gauge('reactord_bus_dropped', 'Facts that slow subscribers lost', () => source.bus.stats.dropped);
+  gauge('reactord_journal_rows', 'Facts in the journal', () => source.journal.size);
+  gauge('reactord_loop_delay_p99_seconds', 'Delay of the event loop since the last scrape, 99th percentile', () => {
+    const p99 = delay.percentile(99) / 1e9;
+    delay.reset();
+    return Number.isFinite(p99) ? p99 : 0;
+  });
+  gauge('process_resident_memory_bytes', 'Resident memory of the daemon', () => process.memoryUsage.rss());
+}
+
+/** What is counted from the facts as they come. */
+function counters(registry: Registry): (fact: Fact) => void {
+  const registers = [registry];
+  const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []): Counter<L> =>
+    new Counter({ name, help, labelNames, registers });
+  const events = counter('engine_daemon_events_total', 'Docker events');
+  const transitions = counter('reactord_transitions_total', 'Transitions of statecharts', ['kind', 'to']);
+  const failures = counter('reactord_effect_failures_total', 'Effects that failed', ['kind', 'effect']);
+  const probes = counter('engine_daemon_health_checks_total', 'Health checks run');
+  const failedProbes = counter('engine_daemon_health_checks_failed_total', 'Health checks that failed');
+  const builds = counter('builder_builds_triggered_total', 'Builds begun');
+  const failedBuilds = counter('builder_builds_failed_total', 'Builds that failed');
+  const effects = new Histogram({
+    name: 'reactord_effect_seconds',
+    help: 'Duration of effects',
+    labelNames: ['kind', 'effect'],
+    buckets: ACTION_SECONDS,
+    registers,
+  });
+  const actions = new Histogram({
+    name: 'engine_daemon_container_actions_seconds',
+    help: 'Duration of what is done to containers',
+    labelNames: ['action'],
+    buckets: ACTION_SECONDS,
+    registers,
+  });
+  return (fact) => {
+    const { topic, type, action, data = {} } = fact;
+    if (topic === 'event') {
+      events.inc();
+      if (action.startsWith('exec_die') && fact.attributes.health === 'true') probes.inc();
+      if (action === 'health_status: unhealthy') failedProbes.inc();
+    } else if (topic === 'transition') {
+      const to = /^\w*/.exec(String(data.to))?.[0] ?? '';
+      transitions.inc({ kind: type, to });
+      if (type === 'build' && !data.from) builds.inc();
+      if (type === 'build' && to === 'failed') failedBuilds.inc();
+    } else if (topic === 'effect' && action !== 'begin') {
+      const effect = String(data.effect);
+      if (action === 'fail') failures.inc({ kind: type, effect });
+      const seconds = Number(data.ms) / 1000;
+      effects.observe({ kind: type, effect }, seconds);
+      const name = type === 'container' ? CONTAINER_ACTIONS[effect] : undefined;
+      if (name) actions.observe({ action: name }, seconds);
+    }
+  };
+}
