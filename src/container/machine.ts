@@ -9,27 +9,28 @@ import { container, work } from './setup.ts';
 
 interface Moment {
   context: ContainerContext;
-  event: ContainerEvent;
 }
 
-const announce = (params: Announcement | ((moment: Moment) => Announcement | undefined)) => ({
-  type: 'announce' as const,
-  params,
-});
+const announce = (params: Announcement) => ({ type: 'announce' as const, params });
+/** An announcement that depends on the moment; undefined is none. */
+const announceBy = (params: (moment: Moment) => Announcement | undefined) => ({ type: 'announce' as const, params });
 
 const announceKill = announce({ action: 'kill', attributes: { signal: '9' } });
-const announceStopSignal = announce(({ context }) => ({
+const announceStopSignal = announceBy(({ context }) => ({
   action: 'kill',
   attributes: { signal: String(context.stop?.signal ?? 15) },
 }));
-const announceDeath = announce(({ context: { record } }) => ({
+const announceDeath = announceBy(({ context: { record } }) => ({
   action: 'die',
   attributes: { exitCode: String(record.state.exitCode), execDuration: String(secondsRun(record.state)) },
 }));
-const announceStop = announce(({ context }) => (context.stop?.announced ? { action: 'stop' } : undefined));
-const announceRestart = announce(({ context }) => (context.announceRestart ? { action: 'restart' } : undefined));
-const announceRevision = announce(({ event }) => (event.type === 'REVISE' ? event.announce : undefined));
-const announceHealth = announce(({ context: { record } }) => ({
+const announceStop = announceBy(({ context }) => (context.stop?.announced ? { action: 'stop' } : undefined));
+const announceRestart = announceBy(({ context }) => (context.announceRestart ? { action: 'restart' } : undefined));
+const announceRevision = {
+  type: 'announce' as const,
+  params: ({ event }: { event: ContainerEvent }) => (event.type === 'REVISE' ? event.announce : undefined),
+};
+const announceHealth = announceBy(({ context: { record } }) => ({
   action: `health_status: ${record.state.health?.Status ?? 'none'}`,
 }));
 
@@ -371,7 +372,8 @@ export const containerMachine = container.createMachine({
             announceStop,
             'stoppersDone',
             'forgetStoppers',
-            'abandonStarters', 'forgetAbandoned',
+            'abandonStarters',
+            'forgetAbandoned',
           ],
           always: [
             { guard: 'wantsRemoval', target: '#container.removing' },

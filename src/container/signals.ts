@@ -1,40 +1,17 @@
-/** Signals by name and number, as `docker kill` takes them, and what a container's own stop signal means. */
-import { constants } from 'node:os';
+/** What signals mean to a container: its own stop signal, its grace, and which `kill` is meant to end it. */
 import { invalid } from '../errors.ts';
+import { parseSignal } from '../runtime/oci/validate-config.ts';
 import type { ContainerRecord } from './record.ts';
-
-const NAMES: Readonly<Record<string, number>> = constants.signals;
-const FIRST_REALTIME = 34;
-const LAST_REALTIME = 64;
 
 /** "SIGTERM", "term", "15", "RTMIN+3" → the number. Throws invalid "Invalid signal: x". */
 export function signalNumber(text: string): number {
-  if (/^\d+$/.test(text)) {
-    const number = Number(text);
-    if (number < 1 || number > LAST_REALTIME) throw invalid(`Invalid signal: ${text}`);
-    return number;
-  }
-  const name = text.toUpperCase().replace(/^SIG/, '');
-  const known = NAMES[`SIG${name}`];
-  if (known !== undefined) return known;
-  const realtime = /^RT(MIN|MAX)(?:([+-])(\d{1,2}))?$/.exec(name);
-  if (realtime) {
-    const offset = Number(realtime[3] ?? 0) * (realtime[2] === '-' ? -1 : 1);
-    const number = (realtime[1] === 'MIN' ? FIRST_REALTIME : LAST_REALTIME) + offset;
-    if (number >= FIRST_REALTIME && number <= LAST_REALTIME) return number;
-  }
-  throw invalid(`Invalid signal: ${text}`);
+  const number = parseSignal(text);
+  if (number === undefined) throw invalid(`Invalid signal: ${text}`);
+  return number;
 }
 
-/** The container's StopSignal; SIGTERM when it has none or one that is not known. */
-export function stopSignal(record: ContainerRecord): number {
-  if (!record.config.StopSignal) return 15;
-  try {
-    return signalNumber(record.config.StopSignal);
-  } catch {
-    return 15;
-  }
-}
+/** The container's StopSignal; SIGTERM when it has none. */
+export const stopSignal = (record: ContainerRecord): number => parseSignal(record.config.StopSignal || 'TERM') ?? 15;
 
 /** Milliseconds from the stop signal to SIGKILL; negative is never. `seconds` is what the client asked for. */
 export function graceOf(record: ContainerRecord, seconds: number | undefined): number {

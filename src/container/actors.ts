@@ -1,0 +1,122 @@
+/** Wires the chart: its named actors to effects over the ports, its outward actions to the room's store and bus. */
+import type { Logger } from 'pino';
+import { fromCallback, fromPromise } from 'xstate';
+import type { Config } from '../config/config.ts';
+import type { HostFacts } from '../host/port.ts';
+import type { RootfsStore } from '../image/port.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { LogDrivers, LogInfo } from '../logs/port.ts';
+import type { Networks, Sandbox } from '../network/port.ts';
+import type { Runtime, Task } from '../runtime/port.ts';
+import type { StreamBroker } from '../streams/broker.ts';
+import type { Volumes } from '../volume/port.ts';
+import { adopt } from './adopt.ts';
+import { remove, settle, undo } from './end.ts';
+import type { Announcement, ContainerEvent, RemoveOrder, Started, Work } from './events.ts';
+import { internal } from '../errors.ts';
+import { containerMachine } from './machine.ts';
+import { runProbes, type ProbeRunner } from './probes.ts';
+import type { ContainerRecord } from './record.ts';
+import type { Sessions } from './session.ts';
+import { create, launch, openNetwork, prepare } from './start.ts';
+
+/** What the effects reach: ports, and the little they need of the room. */
+export interface EffectDeps {
+  config: Config;
+  log: Logger;
+  clock: Clock;
+  host: HostFacts;
+  runtime: Runtime;
+  rootfs: RootfsStore;
+  networks: Networks;
+  volumes: Volumes;
+  logs: LogDrivers;
+  sessions: Sessions;
+  /** The container's streams, made when first asked for. */
+  streamsOf(record: ContainerRecord): StreamBroker;
+  logInfo(record: ContainerRecord): LogInfo;
+  /** The full id of a container by name or id. */
+  idOf(reference: string): string | undefined;
+  /** Ids of the containers that name a volume. */
+  volumeUsers(volume: string): string[];
+  runProbe: ProbeRunner;
+}
+
+/** What the chart tells the room. Called in the turn of the transition; must not throw. */
+export interface Outlet {
+  persist(record: ContainerRecord): void;
+  announce(record: ContainerRecord, announcement: Announcement): void;
+  removed(record: ContainerRecord): void;
+}
+
+function taskOf(deps: EffectDeps, { record }: Work): Task {
+  const task = deps.sessions.find(record.id)?.task;
+  if (!task) throw internal(`container ${record.id} has no task`);
+  return task;
+}
+
+/** Whatever it answers about a process that has just ended, the exit says the rest. */
+async function signalTask(deps: EffectDeps, work: Work, signal: number): Promise<void> {
+  const task = taskOf(deps, work);
+  await task.kill(signal);
+  // A frozen process takes no signal; dockerd thaws it, too.
+  if (deps.sessions.find(work.record.id)?.frozen) await resume(deps, work);
+}
+
+async function pause(deps: EffectDeps, work: Work): Promise<void> {
+  await taskOf(deps, work).pause();
+  deps.sessions.of(work.record.id).frozen = true;
+}
+
+async function resume(deps: EffectDeps, work: Work): Promise<void> {
+  await taskOf(deps, work).resume();
+  deps.sessions.of(work.record.id).frozen = false;
+}
+
+async function deliver(
+  deps: EffectDeps,
+  outlet: Outlet,
+  record: ContainerRecord,
+  event: ContainerEvent,
+): Promise<void> {
+  if (event.type !== 'KILL') return;
+  try {
+    await signalTask(deps, { record, attempt: 0, send: () => {} }, event.signal);
+    outlet.announce(record, { action: 'kill', attributes: { signal: String(event.signal) } });
+    event.reply.resolve();
+  } catch (error) {
+    event.reply.reject(error);
+  }
+}
+
+export function wireMachine(deps: EffectDeps, outlet: Outlet): typeof containerMachine {
+  return containerMachine.provide({
+    actors: {
+      adopt: fromPromise<Sandbox | undefined, Work>(({ input }) => adopt(deps, input)),
+      prepare: fromPromise<void, Work>(({ input }) => prepare(deps, input)),
+      network: fromPromise<Sandbox | undefined, Work>(({ input }) => openNetwork(deps, input)),
+      create: fromPromise<void, Work>(({ input }) => create(deps, input)),
+      launch: fromPromise<Started, Work>(({ input }) => launch(deps, input)),
+      undo: fromPromise<void, Work>(({ input }) => undo(deps, input)),
+      signal: fromPromise<void, Work & { signal: number }>(({ input }) => signalTask(deps, input, input.signal)),
+      pause: fromPromise<void, Work>(({ input }) => pause(deps, input)),
+      resume: fromPromise<void, Work>(({ input }) => resume(deps, input)),
+      settle: fromPromise<void, Work>(({ input }) => settle(deps, input)),
+      remove: fromPromise<void, Work & { order: RemoveOrder }>(({ input }) => remove(deps, input, input.order)),
+      probes: fromCallback<ContainerEvent, Work>(({ input }) => runProbes(deps, input)),
+    },
+    actions: {
+      persist: ({ context }) => outlet.persist(context.record),
+      announce: ({ context }, announcement) => {
+        if (announcement) outlet.announce(context.record, announcement);
+      },
+      deliver: ({ context, event }) => void deliver(deps, outlet, context.record, event),
+      reportEffect: ({ context, event }) =>
+        deps.log.warn(
+          { err: (event as { error?: unknown }).error, container: context.record.id, event: event.type },
+          'an effect of a container failed',
+        ),
+      forget: ({ context }) => outlet.removed(context.record),
+    },
+  });
+}

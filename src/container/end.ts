@@ -1,0 +1,114 @@
+/** The effects of an end: let go of what a process used, undo a start, take a container away. Idempotent, each step bounded. */
+import { rm } from 'node:fs/promises';
+import { withDeadline } from '../lib/deadline.ts';
+import type { EffectDeps } from './actors.ts';
+import type { RemoveOrder, Work } from './events.ts';
+import type { ContainerRecord } from './record.ts';
+import type { Session } from './session.ts';
+import { bundleOf } from './start.ts';
+
+/** Grandchildren may hold the pipes open; the container's end does not wait for them longer than this. */
+const DRAIN_MS = 2_000;
+const NETWORK_MS = 15_000;
+const VOLUME_MS = 30_000;
+
+/** All steps run, whatever fails; the first failure is thrown at the end. */
+async function everything(deps: EffectDeps, id: string, steps: Record<string, Promise<unknown>>): Promise<void> {
+  const names = Object.keys(steps);
+  const results = await Promise.allSettled(Object.values(steps));
+  let first: unknown;
+  results.forEach((result, index) => {
+    if (result.status === 'fulfilled') return;
+    first ??= result.reason;
+    deps.log.warn({ err: result.reason, container: id, step: names[index] }, 'a step of letting go failed');
+  });
+  if (first !== undefined) throw first;
+}
+
+/** After the exit: everything the process used is free again, the log has every byte. */
+export async function settle(deps: EffectDeps, { record }: Work): Promise<void> {
+  const session = deps.sessions.of(record.id);
+  await session.quiet();
+  await everything(deps, record.id, {
+    task: endTask(deps, record, session),
+    network: closeNetwork(deps, record, session).then(() => unmountVolumes(deps, record, session)),
+  });
+}
+
+async function endTask(deps: EffectDeps, record: ContainerRecord, session: Session): Promise<void> {
+  await endStreams(deps, session);
+  const task = session.task;
+  session.task = undefined;
+  if (task) await task.delete();
+  await rm(bundleOf(deps, record.id), { recursive: true, force: true });
+}
+
+async function endStreams(deps: EffectDeps, session: Session): Promise<void> {
+  if (session.task) await withinDrain(deps, session.streams?.drained);
+  const log = session.log;
+  session.log = undefined;
+  await log?.close();
+}
+
+const withinDrain = (deps: EffectDeps, drained: Promise<void> | undefined): Promise<void> =>
+  new Promise((resolve) => {
+    const cancel = deps.clock.after(DRAIN_MS, resolve);
+    void Promise.resolve(drained).then(() => {
+      cancel();
+      resolve();
+    });
+  });
+
+async function closeNetwork(deps: EffectDeps, { id }: ContainerRecord, session: Session): Promise<void> {
+  session.namespace = undefined;
+  await withDeadline('closing the network', NETWORK_MS, undefined, () => deps.networks.close(id));
+}
+
+async function unmountVolumes(deps: EffectDeps, { id }: ContainerRecord, session: Session): Promise<void> {
+  const names = [...session.volumes];
+  session.volumes.clear();
+  await withDeadline('unmounting volumes', VOLUME_MS, undefined, () =>
+    Promise.all(names.map((name) => deps.volumes.unmount(name, id))),
+  );
+}
+
+/** A start that failed or was cut off: as if it had not been tried. */
+export async function undo(deps: EffectDeps, work: Work): Promise<void> {
+  const { record } = work;
+  const session = deps.sessions.of(record.id);
+  await session.quiet();
+  await session.task?.kill(9).catch(() => {});
+  await session.task?.delete().catch((error: unknown) => {
+    deps.log.warn({ err: error, container: record.id }, 'a task that did not start could not be deleted');
+  });
+  await everything(deps, record.id, {
+    task: endTask(deps, record, session).then(() => deps.runtime.cleanup(record.id, bundleOf(deps, record.id))),
+    network: closeNetwork(deps, record, session).then(() => unmountVolumes(deps, record, session)),
+  });
+}
+
+export async function remove(deps: EffectDeps, { record }: Work, order: RemoveOrder): Promise<void> {
+  const session = deps.sessions.of(record.id);
+  await session.quiet();
+  if (session.task) await deps.runtime.cleanup(record.id, bundleOf(deps, record.id));
+  await everything(deps, record.id, {
+    task: endTask(deps, record, session),
+    network: closeNetwork(deps, record, session).then(() => unmountVolumes(deps, record, session)),
+  });
+  await everything(deps, record.id, {
+    rootfs: deps.rootfs.remove(record.id),
+    log: deps.logs.remove(deps.logInfo(record)).then(() => rm(record.directory, { recursive: true, force: true })),
+  });
+  if (order.volumes) await removeVolumes(deps, record);
+}
+
+/** Anonymous volumes that nobody else uses; one that stays is no reason to keep the container. */
+async function removeVolumes(deps: EffectDeps, record: ContainerRecord): Promise<void> {
+  for (const mount of record.mounts) {
+    if (mount.Type !== 'volume' || !mount.Anonymous || mount.Name === undefined) continue;
+    if (deps.volumeUsers(mount.Name).some((id) => id !== record.id)) continue;
+    await deps.volumes.remove(mount.Name, { force: true }).catch((error: unknown) => {
+      deps.log.warn({ err: error, volume: mount.Name, container: record.id }, 'an anonymous volume stays');
+    });
+  }
+}

@@ -1,0 +1,175 @@
+/** The effects of a start: what the process needs is prepared, created and launched. Each leaves a trace that undo knows. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DaemonError, invalid, internal } from '../errors.ts';
+import { nowNano, rfc3339Nano } from '../lib/clock.ts';
+import type { Sandbox } from '../network/port.ts';
+import type { ContainerMount } from '../runtime/oci/mounts.ts';
+import { readHostSide } from '../runtime/oci/host-side.ts';
+import { joinedContainer } from '../runtime/oci/docker-types.ts';
+import { buildSpec } from '../runtime/oci/spec.ts';
+import { databasesIn, resolveUser, type ResolvedUser } from '../runtime/oci/user.ts';
+import type { TaskSpec } from '../runtime/port.ts';
+import { startExitCode } from './changes.ts';
+import type { Started, Work } from './events.ts';
+import type { EffectDeps } from './actors.ts';
+import { readThroughLayers, UNCLEAR } from './layered-root.ts';
+import { sandboxRequest } from './network-request.ts';
+import { openMounts } from './mounting.ts';
+import type { ContainerRecord } from './record.ts';
+import type { Namespace, Session } from './session.ts';
+import { watchTask } from './watch.ts';
+
+export const bundleOf = (deps: EffectDeps, id: string): string => join(deps.config.execRoot, 'containers', id);
+
+export const taskSpec = (deps: EffectDeps, record: ContainerRecord): TaskSpec => ({
+  id: record.id,
+  bundle: bundleOf(deps, record.id),
+  rootfs: deps.rootfs.mounts(record.id),
+  terminal: record.config.Tty,
+  stdin: record.config.OpenStdin,
+  runtime: record.hostConfig.Runtime || deps.config.defaultRuntime,
+  systemdCgroup: deps.host.cgroup.driver === 'systemd',
+});
+
+/** Once for each start, whoever asks first: the spec needs the namespace's path, the network lane goes on from it. */
+export function namespaceOf(deps: EffectDeps, work: Work, session: Session): Promise<Namespace> {
+  session.namespace ??= session.track(deps.networks.prepare(sandboxRequest(work.record, deps.idOf)));
+  return session.namespace;
+}
+
+export async function openNetwork(deps: EffectDeps, work: Work): Promise<Sandbox | undefined> {
+  const session = deps.sessions.of(work.record.id);
+  await namespaceOf(deps, work, session);
+  return session.track(deps.networks.open(sandboxRequest(work.record, deps.idOf)));
+}
+
+export async function prepare(deps: EffectDeps, work: Work): Promise<void> {
+  const session = deps.sessions.of(work.record.id);
+  await session.track(prepareAll(deps, work, session));
+}
+
+async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promise<void> {
+  const { record } = work;
+  const bundle = bundleOf(deps, record.id);
+  const [namespace, mounts, user] = await Promise.all([
+    namespaceOf(deps, work, session),
+    openMounts(deps, record, session),
+    userOf(deps, record),
+    openLog(deps, record, session),
+    writeHostname(record),
+    mkdir(join(bundle, 'rootfs'), { recursive: true, mode: 0o711 }),
+  ]);
+  const all = [...networkFiles(record, namespace), ...mounts];
+  const side = await readHostSide(record.hostConfig, all, deps.config);
+  const spec = buildSpec({
+    id: record.id,
+    config: record.config,
+    hostConfig: record.hostConfig,
+    args: [record.path, ...record.args].filter((arg, index) => index > 0 || arg !== ''),
+    user,
+    host: deps.host,
+    daemon: deps.config,
+    side,
+    netnsPath: namespace.netnsPath,
+    mounts: all,
+    joined: joinedPids(deps, record),
+  });
+  await writeFile(join(bundle, 'config.json'), JSON.stringify(spec));
+}
+
+/** Files of ours that stand over the image's; a mount of the user's own at the same place wins. */
+function networkFiles(record: ContainerRecord, namespace: Namespace): ContainerMount[] {
+  const writable = !record.hostConfig.ReadonlyRootfs;
+  const taken = new Set(record.mounts.map((mount) => mount.Destination));
+  const files: [string, string][] = [
+    [namespace.resolvConfPath, '/etc/resolv.conf'],
+    [hostnamePath(record), '/etc/hostname'],
+    [namespace.hostsPath, '/etc/hosts'],
+  ];
+  return files
+    .filter(([source, destination]) => source && !taken.has(destination))
+    .map(([source, destination]) => ({ kind: 'bind', source, destination, writable, propagation: 'rprivate' }));
+}
+
+export const hostnamePath = (record: ContainerRecord): string => join(record.directory, 'hostname');
+
+const writeHostname = (record: ContainerRecord): Promise<void> =>
+  writeFile(hostnamePath(record), `${record.config.Hostname}\n`, { mode: 0o644 });
+
+export async function openLog(deps: EffectDeps, record: ContainerRecord, session: Session): Promise<void> {
+  session.log ??= await session.track(deps.logs.open(record.hostConfig.LogConfig, deps.logInfo(record)));
+}
+
+async function userOf(deps: EffectDeps, record: ContainerRecord): Promise<ResolvedUser> {
+  const resolve = (read: (path: '/etc/passwd' | '/etc/group') => string | undefined): ResolvedUser =>
+    resolveUser(record.config.User, record.hostConfig.GroupAdd ?? [], read);
+  const { LowerDir = '', UpperDir = '' } = deps.rootfs.describe(record.id).Data;
+  const layers = [UpperDir, ...LowerDir.split(':')].filter(Boolean);
+  let unclear = layers.length === 0;
+  const user = unclear
+    ? undefined
+    : tried(() =>
+        resolve((path) => {
+          const text = readThroughLayers(layers, path);
+          if (text === UNCLEAR) unclear = true;
+          return text === UNCLEAR ? undefined : text;
+        }),
+      );
+  if (!unclear) {
+    if (user instanceof Error) throw user;
+    if (user) return user;
+  }
+  return deps.rootfs.withMounted(record.id, async (root) => resolve(databasesIn(root)));
+}
+
+function tried<T>(work: () => T): T | Error {
+  try {
+    return work();
+  } catch (error) {
+    return error instanceof Error ? error : internal(String(error));
+  }
+}
+
+/** Pids of the containers whose namespaces are joined; they have to run. */
+function joinedPids(deps: EffectDeps, record: ContainerRecord): { pid?: number; ipc?: number } {
+  const pidOf = (mode: string): number | undefined => {
+    const id = joinedContainer(mode);
+    if (id === undefined) return undefined;
+    const pid = deps.sessions.find(id)?.task?.pid;
+    if (!pid) throw invalid(`cannot join namespace of container ${id}: it is not running`);
+    return pid;
+  };
+  return { pid: pidOf(record.hostConfig.PidMode), ipc: pidOf(record.hostConfig.IpcMode) };
+}
+
+export async function create(deps: EffectDeps, work: Work): Promise<void> {
+  const { record } = work;
+  const session = deps.sessions.of(record.id);
+  const task = await session.track(
+    deps.runtime.create(taskSpec(deps, record)).catch((error: unknown) => {
+      throw startError(error, 'failed to create task for container');
+    }),
+  );
+  session.task = task;
+  watchTask(deps, work, session, task);
+}
+
+export async function launch(deps: EffectDeps, work: Work): Promise<Started> {
+  const session = deps.sessions.of(work.record.id);
+  const task = session.task;
+  if (!task) throw internal('the container has no task to start');
+  await session.track(
+    task.start().catch((error: unknown) => {
+      throw startError(error, 'failed to start task for container');
+    }),
+  );
+  return { pid: task.pid, startedAt: rfc3339Nano(nowNano(deps.clock)) };
+}
+
+/** What the runtime says of a program that cannot be run is their request; clients match its words. */
+function startError(error: unknown, context: string): DaemonError {
+  const message = error instanceof Error ? error.message : String(error);
+  const kind = startExitCode(message) === 128 ? 'internal' : 'invalid';
+  return new DaemonError(kind, `${context}: ${message}`, { code: 'runtime-start', cause: error });
+}

@@ -1,0 +1,47 @@
+/** The OCI process of an exec: the container's own, with what the exec says put over it. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ContainerConfig, HostConfig } from '../container/config.ts';
+import { capabilitySets } from '../runtime/oci/capabilities.ts';
+import { mergeEnvironment } from '../runtime/oci/process.ts';
+import type { ProcessSpecification, Spec } from '../runtime/oci/spec-types.ts';
+import { databasesIn, resolveUser } from '../runtime/oci/user.ts';
+import type { ExecConfig } from './machine.ts';
+
+export interface ExecProcessInput {
+  bundle: string;
+  /** Of the container's init: its root is read for users and groups. */
+  pid: number;
+  config: ContainerConfig;
+  hostConfig: HostConfig;
+  /** All that a privileged process may have. */
+  capabilities: readonly string[];
+  exec: ExecConfig;
+  consoleSize?: [number, number];
+}
+
+export async function execProcess(input: ExecProcessInput): Promise<ProcessSpecification> {
+  const { exec, config, hostConfig } = input;
+  const { process } = JSON.parse(await readFile(join(input.bundle, 'config.json'), 'utf8')) as Spec;
+  const { uid, gid, additionalGids } = resolveUser(
+    exec.user || config.User,
+    hostConfig.GroupAdd ?? [],
+    databasesIn(`/proc/${input.pid}/root`),
+  );
+  const [height = 0, width = 0] = input.consoleSize ?? exec.consoleSize ?? [];
+  const { consoleSize: _, ...inherited } = process;
+  return {
+    ...inherited,
+    terminal: exec.tty,
+    ...(exec.tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
+    user: { uid, gid, additionalGids },
+    args: exec.command,
+    env: mergeEnvironment(exec.tty ? withTerminal(process.env) : process.env, exec.env),
+    cwd: exec.workingDir || process.cwd,
+    ...(exec.privileged ? { capabilities: capabilitySets(input.capabilities), noNewPrivileges: false } : {}),
+    ...(exec.privileged && process.apparmorProfile ? { apparmorProfile: 'unconfined' } : {}),
+  };
+}
+
+const withTerminal = (env: readonly string[]): string[] =>
+  env.some((entry) => entry.startsWith('TERM=')) ? [...env] : [...env, 'TERM=xterm'];

@@ -1,0 +1,288 @@
+/** Execs: they live in memory with their container, start once, and stay readable for a while after their end. */
+import type { Duplex } from 'node:stream';
+import type { Logger } from 'pino';
+import { fromPromise } from 'xstate';
+import { conflict, DaemonError, internal, notFound } from '../errors.ts';
+import type { ContainerRecord } from '../container/record.ts';
+import type { ProbeOutcome, ProbeRunner } from '../container/probes.ts';
+import type { HostFacts } from '../host/port.ts';
+import type { Clock } from '../lib/clock.ts';
+import { newId } from '../lib/ids.ts';
+import { ask } from '../reactor/ask.ts';
+import type { Reactor } from '../reactor/reactor.ts';
+import type { Process, Task } from '../runtime/port.ts';
+import { type Attachment, StreamBroker } from '../streams/broker.ts';
+import { type ExecConfig, execMachine, type ExecRecord, type ExecWork } from './machine.ts';
+import { execProcess } from './process.ts';
+import { collectOutput } from './collect.ts';
+
+export interface ExecDeps {
+  log: Logger;
+  clock: Clock;
+  reactor: Reactor;
+  host: HostFacts;
+  resolve(reference: string): ContainerRecord;
+  find(id: string): ContainerRecord | undefined;
+  task(id: string): Task | undefined;
+  bundle(id: string): string;
+  publish(record: ContainerRecord, action: string, attributes?: Record<string, string>): void;
+}
+
+/** How long an ended exec stays readable; dockerd's garbage collection runs as often. */
+const KEPT_MS = 5 * 60_000;
+/** Grandchildren may hold the pipes open. */
+const DRAIN_MS = 2_000;
+
+interface Live {
+  record: ExecRecord;
+  streams: StreamBroker;
+  process: Process | undefined;
+  ended: PromiseWithResolvers<void>;
+}
+
+export interface StartOptions {
+  consoleSize?: [number, number];
+}
+
+export class Execs {
+  #deps: ExecDeps;
+  #live = new Map<string, Live>();
+  #machine: typeof execMachine;
+
+  constructor(deps: ExecDeps) {
+    this.#deps = deps;
+    this.#machine = execMachine.provide({
+      actors: {
+        start: fromPromise<{ pid: number }, ExecWork>(({ input }) => this.#start(input)),
+        settle: fromPromise<void, ExecWork>(({ input }) => this.#settle(input.record.id)),
+      },
+      actions: {
+        persist: ({ context }) => {
+          const live = this.#live.get(context.record.id);
+          if (live) live.record = context.record;
+        },
+        announce: ({ context }, action) => this.#announce(context.record, action),
+        over: ({ context }) => this.#over(context.record.id),
+      },
+    });
+  }
+
+  /** The container must run and not be paused. */
+  #container(reference: string): ContainerRecord {
+    const record = this.#deps.resolve(reference);
+    const { id, phase } = record;
+    if (phase === 'paused') throw conflict(`Container ${id} is paused, unpause the container before exec`);
+    if (phase === 'restarting') throw conflict(`Container ${id} is restarting, wait until the container is running`);
+    if (!this.#deps.task(id) || (phase !== 'running' && phase !== 'stopping'))
+      throw conflict(`container ${id} is not running`);
+    return record;
+  }
+
+  create(reference: string, config: ExecConfig): string {
+    const container = this.#container(reference);
+    const id = newId();
+    const record: ExecRecord = { id, containerId: container.id, config, running: false, exitCode: null, pid: 0 };
+    this.#live.set(id, {
+      record,
+      streams: new StreamBroker({ tty: config.tty, stdinOnce: true }),
+      process: undefined,
+      ended: Promise.withResolvers(),
+    });
+    this.#deps.reactor.spawn('exec', id, this.#machine, { input: { record } });
+    this.#deps.publish(container, `exec_create: ${config.command.join(' ')}`, { execID: id });
+    return id;
+  }
+
+  #get(id: string): Live {
+    const live =
+      this.#live.get(id) ?? [...this.#live.values()].find((each) => id.length >= 12 && each.record.id.startsWith(id));
+    if (!live) throw notFound(`No such exec instance: ${id}`);
+    return live;
+  }
+
+  inspect(id: string): ExecRecord {
+    return this.#get(id).record;
+  }
+
+  /** Throws what would refuse the start, before the connection is taken over. */
+  check(id: string): ExecRecord {
+    const { record } = this.#get(id);
+    this.#container(record.containerId);
+    return record;
+  }
+
+  attach(id: string, options: { detachKeys?: string }): Attachment {
+    const { record, streams } = this.#get(id);
+    const { attachStdin: stdin, attachStdout: stdout, attachStderr: stderr } = record.config;
+    return streams.attach({ stdin, stdout, stderr, detachKeys: options.detachKeys || record.config.detachKeys });
+  }
+
+  async start(id: string, options: StartOptions = {}): Promise<void> {
+    const { record } = this.#get(id);
+    this.#container(record.containerId);
+    const actor = this.#deps.reactor.get('exec', record.id);
+    if (!actor) throw conflict(`Exec command ${record.id} has already run`);
+    await ask<void>(
+      actor,
+      (reply) => ({ type: 'START', reply, consoleSize: options.consoleSize }),
+      (snapshot) =>
+        conflict(
+          `Exec command ${record.id} ${snapshot.status === 'active' ? 'is already running' : 'has already run'}`,
+        ),
+    );
+  }
+
+  /** Starts it with a client's connection, until the process ends or the client detaches. */
+  async serve(id: string, connection: Duplex, options: StartOptions & { detachKeys?: string }): Promise<void> {
+    const attachment = this.attach(id, options);
+    const served = attachment.serve(connection);
+    try {
+      await this.start(id, options);
+    } catch (error) {
+      attachment.cancel();
+      throw error;
+    }
+    await served;
+  }
+
+  async resize(id: string, size: { width: number; height: number }): Promise<void> {
+    const { process, record } = this.#get(id);
+    if (!process || !record.running) throw conflict(`exec ${record.id} is not running`);
+    await process.resize(size);
+  }
+
+  /** Ids of a container's execs that have not ended. */
+  of(containerId: string): string[] {
+    const ids: string[] = [];
+    for (const { record } of this.#live.values())
+      if (record.containerId === containerId && record.exitCode === null) ids.push(record.id);
+    return ids;
+  }
+
+  /** The container stopped: execs that never started go with it. */
+  forgetContainer(containerId: string): void {
+    for (const { record } of [...this.#live.values()]) {
+      if (record.containerId === containerId && !record.running && record.exitCode === null) this.#drop(record.id);
+    }
+  }
+
+  /** A command with its output collected, for health checks. */
+  runProbe: ProbeRunner = async (container, command, { timeout, outputLimit, signal }): Promise<ProbeOutcome> => {
+    const id = this.create(container.id, {
+      tty: false,
+      attachStdin: false,
+      attachStdout: true,
+      attachStderr: true,
+      detachKeys: '',
+      env: [],
+      command,
+      privileged: false,
+      user: '',
+      workingDir: '',
+    });
+    const live = this.#get(id);
+    const collected = collectOutput(live.streams, outputLimit);
+    let late = false;
+    const end = (): void => {
+      late = true;
+      live.process?.kill(9).catch(() => {});
+    };
+    const cancel = this.#deps.clock.after(timeout, end);
+    signal.addEventListener('abort', end, { once: true });
+    try {
+      await this.start(id);
+      await live.ended.promise;
+      if (late) return { exitCode: -1, output: `Health check exceeded timeout (${timeout / 1000}s)` };
+      return { exitCode: live.record.exitCode ?? -1, output: await collected };
+    } finally {
+      cancel();
+      signal.removeEventListener('abort', end);
+    }
+  };
+
+  stop(): void {
+    for (const live of this.#live.values()) live.streams.close();
+    this.#live.clear();
+  }
+
+  async #start({ record, consoleSize, send }: ExecWork): Promise<{ pid: number }> {
+    const live = this.#get(record.id);
+    const container = this.#container(record.containerId);
+    const task = this.#deps.task(container.id);
+    if (!task) throw conflict(`container ${container.id} is not running`);
+    const process = await task.exec({
+      execId: record.id,
+      process: await execProcess({
+        bundle: this.#deps.bundle(container.id),
+        pid: task.pid,
+        config: container.config,
+        hostConfig: container.hostConfig,
+        capabilities: this.#deps.host.capabilities,
+        exec: record.config,
+        consoleSize,
+      }),
+      terminal: record.config.tty,
+      stdin: record.config.attachStdin,
+    });
+    live.process = process;
+    void live.streams.connect(process);
+    process.exited.then(
+      (exit) => send({ type: 'EXIT', exit }),
+      (error: unknown) => this.#deps.log.error({ err: error, exec: record.id }, 'waiting for an exec failed'),
+    );
+    try {
+      await process.start();
+    } catch (error) {
+      throw startError(error);
+    }
+    return { pid: process.pid };
+  }
+
+  async #settle(id: string): Promise<void> {
+    const live = this.#live.get(id);
+    if (!live) return;
+    const process = live.process;
+    if (process && live.record.pid) {
+      await new Promise<void>((resolve) => {
+        const cancel = this.#deps.clock.after(DRAIN_MS, resolve);
+        void live.streams.drained.then(() => {
+          cancel();
+          resolve();
+        });
+      });
+    }
+    live.streams.close();
+    live.ended.resolve();
+    await process?.delete();
+  }
+
+  /** An event of the container: its attributes with the exec's. */
+  #announce(record: ExecRecord, action: 'exec_start' | 'exec_die'): void {
+    const container = this.#deps.find(record.containerId);
+    if (!container) return;
+    if (action === 'exec_die') {
+      return this.#deps.publish(container, action, { execID: record.id, exitCode: String(record.exitCode) });
+    }
+    this.#deps.publish(container, `exec_start: ${record.config.command.join(' ')}`, { execID: record.id });
+  }
+
+  #over(id: string): void {
+    queueMicrotask(() => this.#deps.reactor.remove('exec', id));
+    this.#deps.clock.after(KEPT_MS, () => this.#live.delete(id));
+  }
+
+  #drop(id: string): void {
+    const live = this.#live.get(id);
+    live?.streams.close();
+    live?.ended.resolve();
+    this.#live.delete(id);
+    this.#deps.reactor.remove('exec', id);
+  }
+}
+
+/** What the runtime says of a program that cannot be run is their request. */
+function startError(error: unknown): DaemonError {
+  const message = error instanceof Error ? error.message : String(error);
+  const theirs = /executable file not found|no such file or directory|permission denied|is a directory/i.test(message);
+  return new DaemonError(theirs ? 'invalid' : 'internal', message, { code: 'runtime-exec', cause: error });
+}
