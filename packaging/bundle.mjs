@@ -43,8 +43,8 @@ await build({
   minifyWhitespace: true,
   keepNames: true,
   sourcemap: false,
-  // koffi finds its native part beside its own package file.
-  external: ['koffi'],
+  // These find their native part or their worker's file beside their own package file.
+  external: ['koffi', 'piscina'],
   define: { REACTORD_BUNDLED: 'true' },
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",

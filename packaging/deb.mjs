@@ -21,8 +21,8 @@ try {
   put('dist', 'usr/lib/reactord/dist');
   execFileSync('sh', ['-c', `rm -f ${stage}/usr/lib/reactord/dist/*.deb`]);
   put(`node_modules/node-linux-${cpu}/bin/node`, 'usr/lib/reactord/bin/node', 0o755);
-  // The one native module, and its prebuilt part for this machine only.
-  put('node_modules/koffi', 'usr/lib/reactord/node_modules/koffi');
+  // What the bundle leaves outside, and the native part for this machine only.
+  for (const name of ['koffi', 'piscina']) put(`node_modules/${name}`, `usr/lib/reactord/node_modules/${name}`);
   put(`node_modules/@koromix/koffi-linux-${cpu}`, `usr/lib/reactord/node_modules/@koromix/koffi-linux-${cpu}`);
   writeFileSync(
     join(stage, 'usr/lib/reactord/bin/reactord'),
