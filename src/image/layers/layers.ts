@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { createReadStream } from 'node:fs';
 import { createGzip } from 'node:zlib';
 import { MessageChannel } from 'node:worker_threads';
+import { workerFile } from '../../lib/worker-file.ts';
 import type { Logger } from 'pino';
 import { Piscina } from 'piscina';
 import { asDaemonError, cancelled, DaemonError, invalid, notFound } from '../../errors.ts';
@@ -189,7 +190,7 @@ export class OverlayLayers implements LayerStore {
     onProgress: (current: number) => void,
   ): Promise<UnpackResult & { ok: true }> {
     this.#pool ??= new Piscina<UnpackTask, UnpackResult>({
-      filename: new URL('./worker.ts', import.meta.url).href,
+      filename: workerFile('image/layers/worker.ts'),
       minThreads: 0,
       maxThreads: 2,
       idleTimeout: IDLE_WORKER_MS,

@@ -1,0 +1,46 @@
+/** The worker threads for files of builds; started with the first build, gone when idle. */
+import { Piscina } from 'piscina';
+import { asDaemonError, cancelled, DaemonError } from '../../errors.ts';
+import { workerFile } from '../../lib/worker-file.ts';
+import type { Digested } from './digest.ts';
+import type { Selection, Tree } from './select.ts';
+import type { FilesResult, FilesTask } from './worker.ts';
+
+const IDLE_MS = 10_000;
+
+export type CopyJob = Omit<Extract<FilesTask, { kind: 'copy' }>, 'kind'>;
+
+export class BuildFiles {
+  #pool: Piscina<FilesTask, FilesResult> | undefined;
+
+  async #run(task: FilesTask, signal: AbortSignal): Promise<Digested | undefined> {
+    this.#pool ??= new Piscina<FilesTask, FilesResult>({
+      filename: workerFile('build/files/worker.ts'),
+      minThreads: 0,
+      maxThreads: 2,
+      idleTimeout: IDLE_MS,
+    });
+    let result: FilesResult;
+    try {
+      result = await this.#pool.run(task, { signal });
+    } catch (error) {
+      if (signal.aborted) throw cancelled('the build was cancelled');
+      throw asDaemonError(error);
+    }
+    if (result.ok) return result.digest;
+    throw new DaemonError(result.kind, result.message, { code: result.code });
+  }
+
+  /** `owners`: owners count, as they do when a copy keeps them. */
+  async digest(tree: Tree, selection: Selection, owners: boolean, signal: AbortSignal): Promise<Digested> {
+    return (await this.#run({ kind: 'digest', tree, selection, owners }, signal))!;
+  }
+
+  async copy(job: CopyJob, signal: AbortSignal): Promise<void> {
+    await this.#run({ kind: 'copy', ...job }, signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.destroy();
+  }
+}
