@@ -25,10 +25,11 @@ const ALL = 'ALL';
 
 /** Checks and normalizes a list of names against what this machine can give. */
 export function normalizeCapabilities(
-  names: readonly string[] | null | undefined,
+  names: readonly string[] | string | null | undefined,
   available: readonly string[],
 ): string[] {
-  return (names ?? []).map((given) => {
+  const list = typeof names === 'string' ? [names] : (names ?? []);
+  return list.map((given) => {
     const upper = given.toUpperCase();
     if (upper === ALL) return ALL;
     const name = upper.startsWith('CAP_') ? upper : `CAP_${upper}`;

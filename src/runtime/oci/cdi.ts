@@ -5,7 +5,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internal } from '../../errors.ts';
-import type { DeviceRequest } from './docker-types.ts';
+import { type DeviceRequest, present } from './docker-types.ts';
 import type { Hook, HookName, Spec, SpecMount } from './spec-types.ts';
 
 export interface CdiDeviceNode {
@@ -74,11 +74,13 @@ export async function readCdiRegistry(directories: readonly string[]): Promise<C
 const GPU_VENDORS = ['nvidia.com', 'amd.com'];
 
 const isGpu = (request: DeviceRequest): boolean =>
-  (request.Capabilities ?? []).some((all) => all.includes('gpu')) &&
+  present(request.Capabilities).some((all) => all.includes('gpu')) &&
   ['', 'nvidia', 'amd'].includes(request.Driver ?? '');
 
 function incompatible(request: DeviceRequest): Error {
-  const capabilities = (request.Capabilities ?? []).map((all) => `[${all.join(' ')}]`).join(' ');
+  const capabilities = present(request.Capabilities)
+    .map((all) => `[${all.join(' ')}]`)
+    .join(' ');
   return internal(`could not select device driver "${request.Driver ?? ''}" with capabilities: [${capabilities}]`);
 }
 

@@ -2,22 +2,22 @@
 type Maybe<T> = T | null | undefined;
 
 export interface DeviceMapping {
-  PathOnHost?: string;
-  PathInContainer?: string;
-  CgroupPermissions?: string;
+  PathOnHost?: Maybe<string>;
+  PathInContainer?: Maybe<string>;
+  CgroupPermissions?: Maybe<string>;
 }
 
 export interface DeviceRequest {
-  Driver?: string;
-  Count?: number;
+  Driver?: Maybe<string>;
+  Count?: Maybe<number>;
   DeviceIDs?: Maybe<string[]>;
-  Capabilities?: Maybe<string[][]>;
+  Capabilities?: Maybe<(string[] | null)[]>;
   Options?: Maybe<Record<string, string>>;
 }
 
 export interface ThrottleSetting {
-  Path?: string;
-  Rate?: number;
+  Path?: Maybe<string>;
+  Rate?: Maybe<number>;
 }
 
 export interface ResourceConfig {
@@ -26,26 +26,26 @@ export interface ResourceConfig {
   NanoCpus?: Maybe<number>;
   CgroupParent?: Maybe<string>;
   BlkioWeight?: Maybe<number>;
-  BlkioWeightDevice?: Maybe<{ Path?: string; Weight?: number }[]>;
-  BlkioDeviceReadBps?: Maybe<ThrottleSetting[]>;
-  BlkioDeviceWriteBps?: Maybe<ThrottleSetting[]>;
-  BlkioDeviceReadIOps?: Maybe<ThrottleSetting[]>;
-  BlkioDeviceWriteIOps?: Maybe<ThrottleSetting[]>;
+  BlkioWeightDevice?: Maybe<({ Path?: Maybe<string>; Weight?: Maybe<number> } | null)[]>;
+  BlkioDeviceReadBps?: Maybe<(ThrottleSetting | null)[]>;
+  BlkioDeviceWriteBps?: Maybe<(ThrottleSetting | null)[]>;
+  BlkioDeviceReadIOps?: Maybe<(ThrottleSetting | null)[]>;
+  BlkioDeviceWriteIOps?: Maybe<(ThrottleSetting | null)[]>;
   CpuPeriod?: Maybe<number>;
   CpuQuota?: Maybe<number>;
   CpuRealtimePeriod?: Maybe<number>;
   CpuRealtimeRuntime?: Maybe<number>;
   CpusetCpus?: Maybe<string>;
   CpusetMems?: Maybe<string>;
-  Devices?: Maybe<DeviceMapping[]>;
+  Devices?: Maybe<(DeviceMapping | null)[]>;
   DeviceCgroupRules?: Maybe<string[]>;
-  DeviceRequests?: Maybe<DeviceRequest[]>;
+  DeviceRequests?: Maybe<(DeviceRequest | null)[]>;
   MemoryReservation?: Maybe<number>;
   MemorySwap?: Maybe<number>;
   MemorySwappiness?: Maybe<number>;
   OomKillDisable?: Maybe<boolean>;
   PidsLimit?: Maybe<number>;
-  Ulimits?: Maybe<{ Name?: string; Hard?: number; Soft?: number }[]>;
+  Ulimits?: Maybe<({ Name?: Maybe<string>; Hard?: Maybe<number>; Soft?: Maybe<number> } | null)[]>;
   CpuPercent?: Maybe<number>;
   IOMaximumIOps?: Maybe<number>;
   IOMaximumBandwidth?: Maybe<number>;
@@ -53,13 +53,13 @@ export interface ResourceConfig {
 
 export interface HostSettings extends ResourceConfig {
   NetworkMode?: Maybe<string>;
-  PortBindings?: Maybe<Record<string, Maybe<{ HostIp?: string; HostPort?: string }[]>>>;
+  PortBindings?: Maybe<Record<string, Maybe<({ HostIp?: Maybe<string>; HostPort?: Maybe<string> } | null)[]>>>;
   PublishAllPorts?: Maybe<boolean>;
-  RestartPolicy?: Maybe<{ Name?: string; MaximumRetryCount?: number }>;
+  RestartPolicy?: Maybe<{ Name?: Maybe<string>; MaximumRetryCount?: Maybe<number> }>;
   AutoRemove?: Maybe<boolean>;
   Links?: Maybe<string[]>;
-  CapAdd?: Maybe<string[]>;
-  CapDrop?: Maybe<string[]>;
+  CapAdd?: Maybe<string[] | string>;
+  CapDrop?: Maybe<string[] | string>;
   CgroupnsMode?: Maybe<string>;
   Dns?: Maybe<string[]>;
   ExtraHosts?: Maybe<string[]>;
@@ -102,6 +102,9 @@ export interface ContainerSettings {
     Retries?: Maybe<number>;
   }>;
 }
+
+/** What is there of a list in which a client may have sent nulls, or which it left out. */
+export const present = <T>(list: Maybe<readonly (T | null)[]>): T[] => (list ?? []).filter((item) => item !== null);
 
 /** `container:<id>` → the id; undefined for every other mode. */
 export function joinedContainer(mode: Maybe<string>): string | undefined {

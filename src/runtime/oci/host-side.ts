@@ -12,7 +12,7 @@ import { mountOf, readMountInfo } from '../../host/mountinfo.ts';
 import { type CdiEdits, readCdiRegistry, requestedEdits } from './cdi.ts';
 import { DEFAULT_SYSCTLS } from './defaults.ts';
 import type { FoundDevice } from './devices.ts';
-import type { DeviceMapping, HostSettings } from './docker-types.ts';
+import { type DeviceMapping, type HostSettings, present } from './docker-types.ts';
 import type { ContainerMount } from './mounts.ts';
 import { wantsInit } from './process.ts';
 import { type BlockDevices, blockDevicePaths } from './resources.ts';
@@ -41,7 +41,7 @@ export async function readHostSide(
   config: HostSideConfig,
 ): Promise<HostSide> {
   const [devices, hostDevices, blockDevices, propagation, initPath, seccomp, cdi] = await Promise.all([
-    findDevices(settings.Devices ?? [], Boolean(settings.Privileged)),
+    findDevices(present(settings.Devices), Boolean(settings.Privileged)),
     settings.Privileged ? listDevices('/dev') : [],
     findBlockDevices(settings),
     findPropagation(mounts),
@@ -167,7 +167,7 @@ function knownSysctls(): Readonly<Record<string, string>> {
 
 async function findCdi(settings: HostSettings, config: HostSideConfig): Promise<CdiEdits[]> {
   if (!settings.DeviceRequests?.length) return [];
-  const edits = requestedEdits(settings.DeviceRequests, await readCdiRegistry(config.cdiSpecDirs));
+  const edits = requestedEdits(present(settings.DeviceRequests), await readCdiRegistry(config.cdiSpecDirs));
   return edits.map((edit) => ({ ...edit, deviceNodes: edit.deviceNodes?.map(numbered) }));
 }
 

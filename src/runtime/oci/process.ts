@@ -1,7 +1,7 @@
 /** The container's first process: arguments, environment, limits. */
 import { DEFAULT_PATH } from './defaults.ts';
 import type { ContainerSettings, HostSettings } from './docker-types.ts';
-import { joinedContainer } from './docker-types.ts';
+import { joinedContainer, present } from './docker-types.ts';
 import { INIT_IN_CONTAINER } from './mounts.ts';
 import type { RawNumber, Rlimit } from './spec-types.ts';
 import type { Config } from '../../config/config.ts';
@@ -45,16 +45,16 @@ const rawJson = (JSON as unknown as { rawJSON(text: string): RawNumber }).rawJSO
 /** RLIM_INFINITY; Docker writes -1 for it. */
 const UNLIMITED = rawJson('18446744073709551615');
 
-const limit = (value: number | undefined): number | RawNumber => ((value ?? 0) < 0 ? UNLIMITED : (value ?? 0));
+const limit = (value: number | null | undefined): number | RawNumber => ((value ?? 0) < 0 ? UNLIMITED : (value ?? 0));
 
 /** The container's own limits, then the daemon's for what it did not name. */
 export function resourceLimits(settings: HostSettings, daemon: Pick<Config, 'defaultUlimits'>): Rlimit[] {
   const limits = new Map<string, Rlimit>();
-  const put = (name: string, soft: number | undefined, hard: number | undefined): void => {
+  const put = (name: string, soft: number | null | undefined, hard: number | null | undefined): void => {
     if (limits.has(name)) return;
     limits.set(name, { type: `RLIMIT_${name.toUpperCase()}`, soft: limit(soft), hard: limit(hard) });
   };
-  for (const { Name, Soft, Hard } of settings.Ulimits ?? []) if (Name) put(Name, Soft, Hard);
+  for (const { Name, Soft, Hard } of present(settings.Ulimits)) if (Name) put(Name, Soft, Hard);
   for (const [name, { Soft, Hard }] of Object.entries(daemon.defaultUlimits)) put(name, Soft, Hard);
   return [...limits.values()];
 }

@@ -1,6 +1,6 @@
 /** HostConfig's limits → the OCI `linux.resources`; the runtime translates them to cgroup v1 or v2. Also used by update. */
 import { invalid } from '../../errors.ts';
-import type { ResourceConfig, ThrottleSetting } from './docker-types.ts';
+import { present, type ResourceConfig, type ThrottleSetting } from './docker-types.ts';
 import type { DeviceRule, Resources, ThrottleDevice } from './spec-types.ts';
 
 /** Numbers of the block devices named in the settings, by path. */
@@ -45,28 +45,28 @@ function cpu(settings: ResourceConfig): Resources['cpu'] {
   });
 }
 
-function deviceNumbers(devices: BlockDevices, path: string | undefined): { major: number; minor: number } {
+function deviceNumbers(devices: BlockDevices, path: string | null | undefined): { major: number; minor: number } {
   const found = devices.get(path ?? '');
   if (!found) throw invalid(`stat ${path ?? ''}: no such file or directory`);
   return found;
 }
 
 function throttles(
-  settings: readonly ThrottleSetting[] | null | undefined,
+  settings: ResourceConfig['BlkioDeviceReadBps'],
   devices: BlockDevices,
 ): ThrottleDevice[] | undefined {
   if (!settings?.length) return undefined;
-  return settings.map(({ Path, Rate }) => ({ ...deviceNumbers(devices, Path), rate: Rate ?? 0 }));
+  return present(settings).map(({ Path, Rate }) => ({ ...deviceNumbers(devices, Path), rate: Rate ?? 0 }));
 }
 
 function blockIo(settings: ResourceConfig, devices: BlockDevices): Resources['blockIO'] {
-  const weights = settings.BlkioWeightDevice?.map(({ Path, Weight }) => ({
+  const weights = present(settings.BlkioWeightDevice).map(({ Path, Weight }) => ({
     ...deviceNumbers(devices, Path),
     weight: Weight ?? 0,
   }));
   return compact({
     weight: settings.BlkioWeight || undefined,
-    weightDevice: weights?.length ? weights : undefined,
+    weightDevice: weights.length ? weights : undefined,
     throttleReadBpsDevice: throttles(settings.BlkioDeviceReadBps, devices),
     throttleWriteBpsDevice: throttles(settings.BlkioDeviceWriteBps, devices),
     throttleReadIOPSDevice: throttles(settings.BlkioDeviceReadIOps, devices),
@@ -98,4 +98,4 @@ export const blockDevicePaths = (settings: ResourceConfig): string[] =>
     settings.BlkioDeviceWriteBps,
     settings.BlkioDeviceReadIOps,
     settings.BlkioDeviceWriteIOps,
-  ].flatMap((list) => (list ?? []).flatMap(({ Path }) => (Path ? [Path] : [])));
+  ].flatMap((list) => present<ThrottleSetting>(list).flatMap(({ Path }) => (Path ? [Path] : [])));

@@ -10,7 +10,7 @@ import { normalizeCapabilities } from './capabilities.ts';
 import { defaultMaskedPaths, defaultReadonlyPaths } from './defaults.ts';
 import { isDeviceMode, parseDeviceRule } from './devices.ts';
 import type { ContainerSettings, HostSettings } from './docker-types.ts';
-import { joinedContainer } from './docker-types.ts';
+import { joinedContainer, present } from './docker-types.ts';
 import { impliedSecurityOptions, parseSecurityOptions } from './security.ts';
 import { validateResources } from './validate-resources.ts';
 
@@ -139,23 +139,24 @@ function checkPorts(settings: HostSettings): void {
     if (!isPort(number) || Number(number) === 0 || !['tcp', 'udp', 'sctp'].includes(protocol.toLowerCase())) {
       throw invalid(`invalid port specification: "${port}"`);
     }
-    for (const { HostPort = '' } of bindings ?? []) {
-      const ends = HostPort.split('-');
+    for (const binding of present(bindings)) {
+      const hostPort = binding.HostPort ?? '';
+      const ends = hostPort.split('-');
       const ordered = ends.length < 2 || Number(ends[0]) <= Number(ends[1]);
-      if (HostPort && (ends.length > 2 || !ends.every(isPort) || !ordered)) {
-        throw invalid(`invalid port specification: "${HostPort}"`);
+      if (hostPort && (ends.length > 2 || !ends.every(isPort) || !ordered)) {
+        throw invalid(`invalid port specification: "${hostPort}"`);
       }
     }
   }
 }
 
 function checkDevices(settings: HostSettings): void {
-  for (const { PathOnHost = '', CgroupPermissions } of settings.Devices ?? []) {
+  for (const { PathOnHost, CgroupPermissions } of present(settings.Devices)) {
     if (CgroupPermissions && !isDeviceMode(CgroupPermissions))
       throw invalid(`invalid device mode: ${CgroupPermissions}`);
-    if (!PathOnHost.startsWith('/'))
+    if (!PathOnHost?.startsWith('/'))
       throw invalid(
-        `error gathering device information while adding custom device "${PathOnHost}": not an absolute path`,
+        `error gathering device information while adding custom device "${PathOnHost ?? ''}": not an absolute path`,
       );
   }
   for (const rule of settings.DeviceCgroupRules ?? []) parseDeviceRule(rule);
