@@ -18,6 +18,7 @@ import { createImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
 import { createNetworkRoom } from './network/room.ts';
+import { armDrill, parseDrill } from './reactor/drill.ts';
 import { lifecycle } from './reactor/lifecycle.ts';
 import { Reactor } from './reactor/reactor.ts';
 import type { Room, RoomDeps } from './reactor/room.ts';
@@ -71,6 +72,7 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
     onError: (error) => log.error({ err: error }, 'a subscriber of the bus failed'),
   });
   bus.facts$.subscribe((fact) => store.journal.append(fact));
+  if (process.env.REACTORD_DRILL) armDrill(bus, parseDrill(process.env.REACTORD_DRILL));
   release.push(keepJournal({ store, clock, config, log }));
   const reactor = new Reactor({ bus, clock, log });
   release.push(() => reactor.stop());
