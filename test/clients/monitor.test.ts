@@ -1,0 +1,149 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { eventually } from '../support/eventually.ts';
+
+const METRICS = '127.0.0.1:9323';
+const PROMETHEUS = '127.0.0.1:9090';
+const reactord = join(import.meta.dirname, '../../bin/reactord');
+
+let daemon: TestDaemon;
+const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  daemon = await startDaemon({ flags: ['--metrics-addr', METRICS] });
+  daemon.ok('run', '-d', '--name', 'steady', '--network', 'none', daemon.image, 'sleep', '1000');
+  daemon.ok('run', '--name', 'gone', '--network', 'none', daemon.image, 'true');
+});
+
+afterAll(async () => {
+  for (const child of children) child.kill('SIGKILL');
+  await daemon?.stop();
+});
+
+const command = (...args: string[]) =>
+  daemon.inside(reactord, args[0]!, '-H', `unix://${daemon.socket}`, ...args.slice(1));
+
+describe('reactord in the terminal', () => {
+  it('explains where a container is and how it got there', () => {
+    const { stdout, code } = command('explain', 'steady');
+    expect(code).toBe(0);
+    expect(stdout).toContain('container steady is running');
+    expect(stdout).toMatch(/It would accept:\n.*STOP/);
+    expect(stdout).toMatch(/How it got here:\n(.|\n)*API POST/);
+  });
+
+  it('draws a chart as a tree and as Mermaid', () => {
+    expect(command('chart', 'steady').stdout).toContain('● running');
+    expect(command('chart', '--mermaid', 'steady').stdout).toMatch(/^stateDiagram-v2(.|\n)*class container_running/);
+  });
+
+  it('says in one line when something is not there', () => {
+    const { stderr, code } = command('explain', 'nobody');
+    expect(code).toBe(1);
+    expect(stderr).toBe('reactord explain: No such actor: container/nobody\n');
+  });
+
+  it('lists containers once, as a table and as JSON', () => {
+    expect(command('monitor', '--once').stdout).toMatch(/^NAME +STATE.*\n(.*\n)*steady +running/);
+    const rows = command('monitor', '--once', '--json')
+      .stdout.trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { name: string; state: string });
+    expect(rows).toContainEqual(expect.objectContaining({ name: 'gone', state: 'exited' }));
+  });
+
+  it('shows a live table in a real terminal, filters, opens a chart, and leaves the screen as it was', async () => {
+    // script(1) gives it a pseudo-terminal.
+    const child = spawn(
+      'script',
+      ['-qfec', `stty cols 160 rows 40; ${reactord} monitor -H unix://${daemon.socket}`, '/dev/null'],
+      { stdio: 'pipe' },
+    );
+    children.push(child);
+    let screen = '';
+    child.stdout.on('data', (chunk: Buffer) => (screen += chunk.toString()));
+    await eventually(() => screen.includes('steady') && screen.includes('sorted by name'), { what: 'the table' });
+    child.stdin.write('/gone\r');
+    await eventually(() => screen.includes('filter gone') && screen.includes('1 containers'), { what: 'the filter' });
+    child.stdin.write('c');
+    await eventually(() => screen.includes('● exited'), { what: 'the chart' });
+    child.stdin.write('q');
+    await eventually(() => child.exitCode !== null, { what: 'its end' });
+    expect(child.exitCode).toBe(0);
+    expect(screen.endsWith('\x1b[?25h\x1b[?1049l')).toBe(true);
+  });
+
+  it('prints facts as lines elsewhere', async () => {
+    const child = spawn(reactord, ['monitor', '--json', '-H', `unix://${daemon.socket}`], { stdio: 'pipe' });
+    children.push(child);
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await eventually(() => {
+      daemon.ok('rename', 'gone', output.length % 2 ? 'gone' : 'gone2');
+      daemon.ok('rename', output.length % 2 ? 'gone' : 'gone2', 'gone');
+      return output.includes('"action":"rename"');
+    });
+    child.kill('SIGTERM');
+    await eventually(() => child.exitCode !== null);
+  });
+});
+
+describe('the metrics', () => {
+  it('have dockerd’s names and ours', async () => {
+    const { stdout } = daemon.inside('curl', '-s', `http://${METRICS}/metrics`);
+    for (const name of [
+      'engine_daemon_engine_info',
+      'engine_daemon_container_actions_seconds_bucket',
+      'engine_daemon_events_total',
+      'reactord_transitions_total',
+      'reactord_effect_seconds_count',
+      'reactord_journal_rows',
+    ])
+      expect(stdout).toContain(name);
+    expect(stdout).toContain('engine_daemon_container_states_containers{state="running"} 1');
+    expect(stdout).toMatch(/reactord_actors\{kind="container",state="exited"\} 1/);
+  });
+
+  it('are scraped by a real Prometheus', async () => {
+    const directory = join(daemon.directory, 'prometheus');
+    mkdirSync(directory);
+    writeFileSync(
+      join(directory, 'config.yml'),
+      `global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: reactord\n  static_configs: [{targets: ['${METRICS}']}]\n`,
+    );
+    const child = spawn(
+      'nsenter',
+      [
+        `--net=${daemon.netns}`,
+        'prometheus',
+        `--config.file=${directory}/config.yml`,
+        `--storage.tsdb.path=${directory}/data`,
+        `--web.listen-address=${PROMETHEUS}`,
+      ],
+      { stdio: 'ignore' },
+    );
+    children.push(child);
+    await eventually(
+      () => {
+        const query = 'engine_daemon_container_states_containers{state="running"}';
+        const { stdout } = daemon.inside(
+          'curl',
+          '-s',
+          '-G',
+          `http://${PROMETHEUS}/api/v1/query`,
+          '--data-urlencode',
+          `query=${query}`,
+        );
+        return (
+          (JSON.parse(stdout) as { data: { result: { value: [number, string] }[] } }).data.result[0]?.value[1] === '1'
+        );
+      },
+      { within: 40_000, what: 'the sample in Prometheus' },
+    );
+    child.kill('SIGTERM');
+    await eventually(() => child.exitCode !== null || child.signalCode !== null, { what: 'the end of Prometheus' });
+  });
+});
