@@ -2,7 +2,7 @@
 
 /** Docker's EndpointSettings as a client gives it (create, connect). */
 export interface EndpointConfig {
-  IPAMConfig?: { IPv4Address?: string; IPv6Address?: string; LinkLocalIPs?: string[] } | null;
+  IPAMConfig?: { IPv4Address?: string; IPv6Address?: string; LinkLocalIPs?: string[] | null } | null;
   Links?: string[] | null;
   Aliases?: string[] | null;
   MacAddress?: string;

@@ -1,0 +1,154 @@
+/**
+ * Namespaces, links and sysctls of the host, through iproute2 and util-linux. A namespace is a file under
+ * <exec-root>/netns on which it is bind mounted; a helper process makes it, because Node's own threads must stay in ours.
+ */
+import { mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { umountIfMounted } from '../host/ffi.ts';
+import { runTool } from '../lib/spawn.ts';
+import { parseSubnet, type Subnet } from './address.ts';
+
+const DEADLINE_MS = 15_000;
+/** statfs(2) of a namespace file. */
+const NSFS_MAGIC = 0x6e736673;
+
+export interface LinkInfo {
+  name: string;
+  kind: string;
+  alias: string;
+  master: string;
+  addresses: string[];
+  up: boolean;
+}
+
+/** What is done inside a namespace, in this order. */
+export interface NamespaceScript {
+  /** Dotted or with slashes; the links made from the host's side exist by now. */
+  sysctls: Record<string, string>;
+  ip: string[];
+  nft: string;
+}
+
+const sysctlPath = (name: string): string => `/proc/sys/${name.includes('/') ? name : name.replaceAll('.', '/')}`;
+
+const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
+
+const heredoc = (command: string, text: string): string => `${command} <<'END_OF_INPUT'\n${text}\nEND_OF_INPUT\n`;
+
+const sysctlLines = (sysctls: Record<string, string>): string =>
+  Object.entries(sysctls)
+    .map(([name, value]) => `printf %s ${quoted(value)} > ${quoted(sysctlPath(name))}\n`)
+    .join('');
+
+export class Links {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  path(sandboxId: string): string {
+    return join(this.directory, sandboxId.slice(0, 12));
+  }
+
+  async makeNamespace(path: string): Promise<void> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    await writeFile(path, '', { mode: 0o444 });
+    await runTool('unshare', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up'], { deadline: DEADLINE_MS });
+  }
+
+  async removeNamespace(path: string): Promise<void> {
+    umountIfMounted(path);
+    await rm(path, { force: true });
+  }
+
+  /** A file on which a network namespace is mounted now. */
+  async isNamespace(path: string): Promise<boolean> {
+    return statfs(path).then(
+      (found) => found.type === NSFS_MAGIC,
+      () => false,
+    );
+  }
+
+  /** Paths of all namespaces and files in our directory. */
+  async namespaces(): Promise<string[]> {
+    const names = await readdir(this.directory).catch(() => [] as string[]);
+    return names.map((name) => join(this.directory, name));
+  }
+
+  async batch(lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return;
+    await runTool('ip', ['-batch', '-'], { deadline: DEADLINE_MS, input: `${lines.join('\n')}\n` });
+  }
+
+  /** Goes on after a line that fails: for what may be gone already. */
+  async batchForced(lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return;
+    await runTool('ip', ['-force', '-batch', '-'], {
+      deadline: DEADLINE_MS,
+      input: `${lines.join('\n')}\n`,
+      accept: [0, 1, 2],
+    });
+  }
+
+  /** The host's links, then the namespace's part, in one helper process. */
+  async connect(hostLines: readonly string[], netnsPath: string, inside: NamespaceScript): Promise<void> {
+    const script = [
+      'set -e\n',
+      sysctlLines(inside.sysctls),
+      inside.ip.length ? heredoc('ip -batch -', inside.ip.join('\n')) : '',
+      inside.nft ? heredoc('nft -f -', inside.nft) : '',
+    ].join('');
+    const outer = `set -e\n${hostLines.length ? heredoc('ip -batch -', hostLines.join('\n')) : ''}exec nsenter --net=${quoted(netnsPath)} sh -c ${quoted(script)}\n`;
+    await runTool('sh', ['-s'], { deadline: DEADLINE_MS, input: outer });
+  }
+
+  async list(): Promise<LinkInfo[]> {
+    const { stdout } = await runTool('ip', ['-j', '-d', 'addr', 'show'], { deadline: DEADLINE_MS, limit: 64 << 20 });
+    const found = JSON.parse(stdout || '[]') as {
+      ifname?: string;
+      ifalias?: string;
+      master?: string;
+      flags?: string[];
+      linkinfo?: { info_kind?: string };
+      addr_info?: { local?: string; prefixlen?: number }[];
+    }[];
+    return found
+      .filter((link) => link.ifname)
+      .map((link) => ({
+        name: link.ifname!,
+        kind: link.linkinfo?.info_kind ?? '',
+        alias: link.ifalias ?? '',
+        master: link.master ?? '',
+        addresses: (link.addr_info ?? []).map((address) => `${address.local}/${address.prefixlen}`),
+        up: link.flags?.includes('UP') ?? false,
+      }));
+  }
+
+  /** Destinations the host has routes for, without the default. */
+  async routes(): Promise<Subnet[]> {
+    const read = async (args: string[]): Promise<Subnet[]> => {
+      const { stdout } = await runTool('ip', [...args, 'route', 'show', 'table', 'main'], {
+        deadline: DEADLINE_MS,
+        limit: 64 << 20,
+      });
+      return stdout
+        .split('\n')
+        .map((line) => line.replace(/^(unreachable|blackhole|prohibit) /, '').split(' ')[0] ?? '')
+        .map((target) => parseSubnet(target.includes('/') ? target : `${target}/${target.includes(':') ? 128 : 32}`))
+        .filter((subnet) => subnet !== undefined);
+    };
+    return (await Promise.all([read(['-4']), read(['-6']).catch(() => [])])).flat();
+  }
+
+  async sysctl(name: string, value: string): Promise<void> {
+    await writeFile(sysctlPath(name), value);
+  }
+
+  async readSysctl(name: string): Promise<string | undefined> {
+    return readFile(sysctlPath(name), 'utf8').then(
+      (text) => text.trim(),
+      () => undefined,
+    );
+  }
+}

@@ -1,0 +1,156 @@
+/** Makes and unmakes a network on the host: its link, addresses, sysctls, rules and DNS server. Idempotent. */
+import { access, readFile } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import type { Config } from '../config/config.ts';
+import { invalid, notFound } from '../errors.ts';
+import type { DnsServer } from './dns/server.ts';
+import type { Firewall } from './firewall.ts';
+import { type BridgeRules, bridgeElements } from './firewall-rules.ts';
+import { addressLines, bridgeLines, macFor, mtuOf, vlanOf } from './link-script.ts';
+import type { Links } from './links.ts';
+import type { NetworkEffects } from './machine.ts';
+import type { EndpointRecord, NetworkRecord } from './record.ts';
+
+const BRIDGE = 'com.docker.network.bridge.';
+
+export interface NetworkLinksDeps {
+  config: Config;
+  log: Logger;
+  links: Links;
+  /** How our links' aliases begin. */
+  tag: string;
+  firewall: Firewall;
+  newDnsServer(record: NetworkRecord): DnsServer;
+  /** Ends of containers, which go back to a bridge that was made again. */
+  endpointsOf(networkId: string): EndpointRecord[];
+  onMade(record: NetworkRecord): void;
+  ipv6: boolean;
+}
+
+export const linkExists = (name: string): Promise<boolean> =>
+  access(`/sys/class/net/${name}`).then(
+    () => true,
+    () => false,
+  );
+
+const isOn = (value: string | undefined, fallback: boolean): boolean =>
+  value ? /^(true|1|t)$/i.test(value) : fallback;
+
+export function rulesOf(record: NetworkRecord, config: Config): BridgeRules {
+  const { options } = record;
+  const mode = options[`${BRIDGE}gateway_mode_ipv4`] ?? 'nat';
+  return {
+    link: record.link,
+    subnets: record.pools.map((pool) => pool.subnet),
+    masquerade: config.ipMasq && mode !== 'routed' && isOn(options[`${BRIDGE}enable_ip_masquerade`], true),
+    internal: record.internal,
+    icc: isOn(options[`${BRIDGE}enable_icc`], true),
+    open: mode === 'routed' || mode === 'nat-unprotected',
+    source4: options['com.docker.network.host_ipv4'] ?? '',
+    source6: options['com.docker.network.host_ipv6'] ?? '',
+  };
+}
+
+export class NetworkLinks implements NetworkEffects {
+  #dns = new Map<string, DnsServer>();
+  #deps: NetworkLinksDeps;
+
+  constructor(deps: NetworkLinksDeps) {
+    this.#deps = deps;
+  }
+
+  async make(record: NetworkRecord): Promise<NetworkRecord> {
+    if (record.configOnly || record.driver === 'host' || record.driver === 'null') return record;
+    const made = record.driver === 'bridge' ? await this.#makeBridge(record) : await this.#makeParent(record);
+    this.#deps.onMade(made);
+    return made;
+  }
+
+  async #makeBridge(record: NetworkRecord): Promise<NetworkRecord> {
+    const { links, firewall, config } = this.#deps;
+    await Promise.all([this.#bridge(record), firewall.add(bridgeElements(rulesOf(record, config)))]);
+    const settings: Record<string, string> = {
+      [`net/ipv4/conf/${record.link}/route_localnet`]: config.firewall ? '1' : '0',
+      ...(this.#deps.ipv6 ? { [`net/ipv6/conf/${record.link}/disable_ipv6`]: record.ipv6 ? '0' : '1' } : {}),
+    };
+    if (record.ipv6) settings['net/ipv6/conf/all/forwarding'] = '1';
+    for (const [name, value] of Object.entries(settings)) await links.sysctl(name, value);
+    // The kernel drops a link's IPv6 addresses while IPv6 is off on it.
+    if (record.ipv6) await links.batch(addressLines(record));
+    return this.#serveNames(record);
+  }
+
+  async #bridge(record: NetworkRecord): Promise<void> {
+    const { links, config, tag } = this.#deps;
+    if (!(await linkExists(record.link))) {
+      const mtu = mtuOf(record, record.name === 'bridge' ? config.mtu : 1500);
+      const ipv4 = record.pools.find((pool) => !pool.gateway.includes(':'))?.gateway ?? '';
+      // IPv6 addresses come after the sysctl that allows them.
+      const lines = bridgeLines(record, tag, mtu, macFor(ipv4)).filter(
+        (line) => !(line.startsWith('addr ') && line.includes(':')),
+      );
+      await links.batch(lines);
+    } else if (await this.#isOurs(record)) {
+      await links.batch([...addressLines(record).filter((line) => !line.includes(':')), `link set ${record.link} up`]);
+    }
+    const ends = this.#deps.endpointsOf(record.id).filter((endpoint) => endpoint.hostLink);
+    await links.batchForced(ends.map((endpoint) => `link set ${endpoint.hostLink} master ${record.link}`));
+  }
+
+  /** User-defined bridges have a DNS server on their gateway. */
+  async #serveNames(record: NetworkRecord): Promise<NetworkRecord> {
+    const gateway = record.pools[0]?.gateway;
+    if (record.predefined || !gateway || this.#dns.has(record.id)) return record;
+    const server = this.#deps.newDnsServer(record);
+    this.#dns.set(record.id, server);
+    try {
+      // Without IPv4 nothing can be translated to us, so the resolver's own port is needed.
+      const dnsPort = await server.listen(gateway, gateway.includes(':') ? 53 : record.dnsPort);
+      return { ...record, dnsPort };
+    } catch (error) {
+      this.#dns.delete(record.id);
+      this.#deps.log.error({ err: error, network: record.name }, 'names cannot be served');
+      return record;
+    }
+  }
+
+  async #makeParent(record: NetworkRecord): Promise<NetworkRecord> {
+    const { links, tag } = this.#deps;
+    if (await linkExists(record.link)) return record;
+    const parent = record.options['parent'];
+    const named = [`link set ${record.link} alias ${tag}${record.id}`, `link set ${record.link} up`];
+    if (!parent) {
+      await links.batch([`link add ${record.link} type bridge`, ...named]);
+      return record;
+    }
+    const vlan = vlanOf(parent);
+    if (!vlan) throw notFound(`invalid subinterface vlan name ${parent}, example formatting is eth0.10`);
+    if (vlan.id < 1 || vlan.id > 4094 || !(await linkExists(vlan.of)))
+      throw invalid(`failed to create the vlan link ${parent}: no parent ${vlan.of} or a bad vlan id`);
+    await links.batch([`link add link ${vlan.of} name ${parent} type vlan id ${vlan.id}`, ...named]);
+    return record;
+  }
+
+  /** A link that was there before us, as a given bridge or parent, is not ours to change or remove. */
+  async #isOurs(record: NetworkRecord): Promise<boolean> {
+    const alias = await readFile(`/sys/class/net/${record.link}/ifalias`, 'utf8').catch(() => '');
+    return alias.trim() === this.#deps.tag + record.id;
+  }
+
+  async unmake(record: NetworkRecord): Promise<void> {
+    const server = this.#dns.get(record.id);
+    this.#dns.delete(record.id);
+    await Promise.all([
+      server?.close(),
+      record.driver === 'bridge'
+        ? this.#deps.firewall.remove(bridgeElements(rulesOf(record, this.#deps.config)))
+        : undefined,
+      (await this.#isOurs(record)) ? this.#deps.links.batchForced([`link del ${record.link}`]) : undefined,
+    ]);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#dns.values()].map((server) => server.close()));
+    this.#dns.clear();
+  }
+}

@@ -1,0 +1,156 @@
+/** /etc/hosts and /etc/resolv.conf of each container: what goes in, and when they are written again. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Config } from '../config/config.ts';
+import {
+  embeddedResolvConf,
+  hostsText,
+  parseResolvConf,
+  plainResolvConf,
+  type ResolvConf,
+  resolvConfText,
+} from './files.ts';
+import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
+import type { NetworkRegistry } from './registry.ts';
+
+export const pathsOf = (directory: string): { hostsPath: string; resolvConfPath: string } => ({
+  hostsPath: join(directory, 'hosts'),
+  resolvConfPath: join(directory, 'resolv.conf'),
+});
+
+/** The network whose DNS server the container asks. */
+export function resolverOf(
+  registry: NetworkRegistry,
+  endpoints: readonly EndpointRecord[],
+): { endpoint: EndpointRecord; network: NetworkRecord } | undefined {
+  for (const endpoint of endpoints) {
+    const network = registry.get(endpoint.networkId);
+    if (network && network.dnsPort > 0 && endpoint.ipv4) return { endpoint, network };
+  }
+  return undefined;
+}
+
+/** The host's own, or systemd-resolved's list where the host has only its stub. */
+export async function hostResolvConf(): Promise<ResolvConf> {
+  const own = parseResolvConf(await readFile('/etc/resolv.conf', 'utf8').catch(() => ''));
+  if (own.nameservers.length !== 1 || own.nameservers[0] !== '127.0.0.53') return own;
+  return parseResolvConf(await readFile('/run/systemd/resolve/resolv.conf', 'utf8').catch(() => ''));
+}
+
+export interface SandboxFilesDeps {
+  config: Config;
+  registry: NetworkRegistry;
+  ipv6: boolean;
+  sandboxes: { get(containerId: string): SandboxRecord | undefined; on(networkId: string): SandboxRecord[] };
+}
+
+export class SandboxFiles {
+  #deps: SandboxFilesDeps;
+
+  constructor(deps: SandboxFilesDeps) {
+    this.#deps = deps;
+  }
+
+  /** Written in place: the container has these very files mounted. */
+  async write(sandbox: SandboxRecord): Promise<void> {
+    const { hostsPath, resolvConfPath } = pathsOf(sandbox.request.directory);
+    const hosts = sandbox.netnsPath ? this.#hosts(sandbox) : await this.#hostHosts(sandbox);
+    await Promise.all([
+      writeFile(hostsPath, hosts),
+      writeFile(resolvConfPath, resolvConfText(await this.#resolv(sandbox))),
+    ]);
+  }
+
+  /** On the host's network: the host's own names and those asked for. */
+  async #hostHosts(sandbox: SandboxRecord): Promise<string> {
+    const own = await readFile('/etc/hosts', 'utf8').catch(() => '127.0.0.1\tlocalhost\n');
+    const extra = this.#extraHosts(sandbox).map(([name, address]) => `${address}\t${name}\n`);
+    return `${own}${own.endsWith('\n') ? '' : '\n'}${extra.join('')}`;
+  }
+
+  #extraHosts(sandbox: SandboxRecord): [name: string, address: string][] {
+    return sandbox.request.extraHosts.flatMap((entry) => {
+      const match = /^([^:=]+)[:=](.+)$/.exec(entry);
+      if (!match) return [];
+      const [, name = '', address = ''] = match;
+      return (address === 'host-gateway' ? this.#hostGateways() : [address.replace(/^\[(.*)\]$/, '$1')]).map(
+        (one): [string, string] => [name, one],
+      );
+    });
+  }
+
+  /** What `host-gateway` stands for. */
+  #hostGateways(): string[] {
+    const { config, registry } = this.#deps;
+    if (config.hostGatewayIps.length) return [...config.hostGatewayIps];
+    const bridge = registry.all().find((record) => record.name === 'bridge');
+    return (bridge?.pools ?? [])
+      .map((pool) => pool.gateway)
+      .filter(Boolean)
+      .slice(0, 1);
+  }
+
+  #hosts(sandbox: SandboxRecord): string {
+    const { request } = sandbox;
+    const links = request.links.flatMap(({ containerId, alias }) => {
+      const other = this.#deps.sandboxes.get(containerId);
+      const address = other?.endpoints.find(
+        (endpoint) => this.#deps.registry.get(endpoint.networkId)?.name === 'bridge',
+      )?.ipv4;
+      return other && address ? [{ address, names: [alias, other.request.hostname, other.request.name] }] : [];
+    });
+    return hostsText({
+      hostname: request.hostname,
+      domainname: request.domainname,
+      addresses: sandbox.endpoints.flatMap((endpoint) => [endpoint.ipv4, endpoint.ipv6]),
+      extraHosts: this.#extraHosts(sandbox).map(([name, address]) => `${name}=${address}`),
+      links: [...links, ...this.#peers(sandbox)],
+      ipv6: this.#deps.ipv6,
+    });
+  }
+
+  /** On networks where no server of ours can be reached (macvlan, ipvlan) the others are named in the file. */
+  #peers(sandbox: SandboxRecord): { address: string; names: string[] }[] {
+    if (resolverOf(this.#deps.registry, sandbox.endpoints)) return [];
+    return sandbox.endpoints
+      .filter((endpoint) => endpoint.names.length)
+      .flatMap((endpoint) =>
+        this.#deps.sandboxes
+          .on(endpoint.networkId)
+          .filter((other) => other.containerId !== sandbox.containerId && other.phase === 'open')
+          .flatMap((other) => other.endpoints.filter((theirs) => theirs.networkId === endpoint.networkId))
+          .flatMap((theirs) =>
+            [theirs.ipv4, theirs.ipv6].filter(Boolean).map((address) => ({ address, names: theirs.names })),
+          ),
+      );
+  }
+
+  /** Files of the others name whoever came or went, where they are the only place for names. */
+  async tellPeers(endpoints: readonly EndpointRecord[]): Promise<void> {
+    const unserved = endpoints.filter(
+      (endpoint) => endpoint.names.length && !this.#deps.registry.get(endpoint.networkId)?.dnsPort,
+    );
+    const others = new Set(unserved.flatMap((endpoint) => this.#deps.sandboxes.on(endpoint.networkId)));
+    await Promise.all(
+      [...others].filter((other) => other.phase === 'open').map((other) => this.write(other).catch(() => {})),
+    );
+  }
+
+  async #resolv(sandbox: SandboxRecord): Promise<ResolvConf> {
+    const host = await hostResolvConf();
+    const { request } = sandbox;
+    if (!sandbox.netnsPath)
+      return {
+        ...host,
+        ...(request.dns.length ? { nameservers: request.dns } : {}),
+        ...(request.dnsSearch.length ? { search: request.dnsSearch } : {}),
+        ...(request.dnsOptions.length ? { options: request.dnsOptions } : {}),
+      };
+    if (resolverOf(this.#deps.registry, sandbox.endpoints)) return embeddedResolvConf(host, request);
+    return plainResolvConf(
+      host,
+      request,
+      sandbox.endpoints.some((endpoint) => endpoint.ipv6 !== ''),
+    );
+  }
+}

@@ -1,0 +1,493 @@
+/**
+ * The network side of containers: namespace, endpoints, names, files and published ports, from prepare to close. One lane
+ * per container; addresses are taken in one turn of the loop; whatever fails half-way is taken back.
+ */
+import type { Logger } from 'pino';
+import type { Bus } from '../bus/bus.ts';
+import type { Config } from '../config/config.ts';
+import { asDaemonError, conflict, DaemonError, forbidden, internal, invalid } from '../errors.ts';
+import { newId } from '../lib/ids.ts';
+import { Lanes } from '../lib/lanes.ts';
+import { runTool } from '../lib/spawn.ts';
+import { UndoStack } from '../lib/undo.ts';
+import type { Collection } from '../store/port.ts';
+import { Askers } from './askers.ts';
+import type { Names } from './dns/names.ts';
+import {
+  allocateEndpoint,
+  byPriority,
+  checkEndpoint,
+  endpointSysctls,
+  publishingEndpoint,
+  releaseEndpoint,
+  wantedEndpoints,
+} from './endpoints.ts';
+import type { Firewall } from './firewall.ts';
+import { portElements } from './firewall-rules.ts';
+import { defaultRouteLines, hostLines, mtuOf, namespaceLines, resolverTable } from './link-script.ts';
+import type { Links } from './links.ts';
+import type { EndpointConfig, Sandbox, SandboxRequest } from './port.ts';
+import { portWishes } from './ports.ts';
+import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
+import type { NetworkRegistry } from './registry.ts';
+import type { Reservations } from './reservations.ts';
+import { pathsOf, resolverOf, SandboxFiles } from './sandbox-files.ts';
+import { sandboxView } from './view.ts';
+
+export interface SandboxesDeps {
+  config: Config;
+  log: Logger;
+  bus: Bus;
+  registry: NetworkRegistry;
+  links: Links;
+  tag: string;
+  firewall: Firewall;
+  reservations: Reservations;
+  names: Names;
+  records: Collection<SandboxRecord>;
+  ipv6: boolean;
+}
+
+const joined = (mode: string): string | undefined =>
+  mode.startsWith('container:') ? mode.slice('container:'.length) : undefined;
+
+const isLinked = (endpoint: EndpointRecord): boolean => endpoint.ifname !== '';
+
+export class Sandboxes {
+  #sandboxes = new Map<string, SandboxRecord>();
+  #lanes = new Lanes();
+  #deps: SandboxesDeps;
+  #files: SandboxFiles;
+  readonly askers: Askers;
+
+  constructor(deps: SandboxesDeps) {
+    this.#deps = deps;
+    this.askers = new Askers(deps.registry);
+    this.#files = new SandboxFiles({ config: deps.config, registry: deps.registry, ipv6: deps.ipv6, sandboxes: this });
+  }
+
+  get(containerId: string): SandboxRecord | undefined {
+    return this.#sandboxes.get(containerId);
+  }
+
+  all(): SandboxRecord[] {
+    return [...this.#sandboxes.values()];
+  }
+
+  on(networkId: string): SandboxRecord[] {
+    return this.all().filter((sandbox) => sandbox.endpoints.some((endpoint) => endpoint.networkId === networkId));
+  }
+
+  validate(request: SandboxRequest): void {
+    if (joined(request.mode) !== undefined) return;
+    const wanted = wantedEndpoints(this.#deps.registry, request);
+    for (const { network, config } of wanted) checkEndpoint(network, config);
+    if (wanted.length > 1 && wanted.some(({ network }) => network.driver === 'host' || network.driver === 'null'))
+      throw invalid(`conflicting options: cannot attach ${wanted[0]!.network.name} network with others`);
+    portWishes(request);
+  }
+
+  // -- life of a sandbox ------------------------------------------------------------------------------------------
+
+  prepare(request: SandboxRequest): Promise<{ netnsPath: string; hostsPath: string; resolvConfPath: string }> {
+    return this.#lanes.run(request.containerId, async () => {
+      const other = joined(request.mode);
+      if (other !== undefined) return this.#joined(other);
+      const known = this.get(request.containerId);
+      // One that is open still was not closed by whoever stopped the container: it must not be inherited.
+      if (known?.phase === 'open') await this.#close(known);
+      const sandbox = this.get(request.containerId) ?? (await this.#prepare(request));
+      return { netnsPath: sandbox.netnsPath, ...pathsOf(request.directory) };
+    });
+  }
+
+  #joined(containerId: string): { netnsPath: string; hostsPath: string; resolvConfPath: string } {
+    const other = this.get(containerId);
+    if (!other)
+      throw conflict(
+        `cannot join network namespace of a non running container: container ${containerId} is not running`,
+      );
+    return { netnsPath: other.netnsPath, ...pathsOf(other.request.directory) };
+  }
+
+  async #prepare(request: SandboxRequest): Promise<SandboxRecord> {
+    const undo = new UndoStack();
+    const { registry, links } = this.#deps;
+    try {
+      const sandboxId = newId();
+      const host = registry.resolve(request.mode).driver === 'host';
+      const ifnames = new Set<string>();
+      const endpoints: EndpointRecord[] = [];
+      for (const wanted of wantedEndpoints(registry, request)) {
+        const endpoint = allocateEndpoint(registry, request, wanted, ifnames);
+        undo.push('address', () => releaseEndpoint(registry, endpoint));
+        endpoints.push(endpoint);
+      }
+      const netnsPath = host ? '' : links.path(sandboxId);
+      const sandbox: SandboxRecord = {
+        containerId: request.containerId,
+        sandboxId,
+        request,
+        netnsPath,
+        phase: 'prepared',
+        endpoints,
+        ports: [],
+      };
+      // The record comes first: a namespace that nobody knows of would stay for ever.
+      this.#put(sandbox);
+      undo.push('record', () => this.#drop(sandbox));
+      if (netnsPath) undo.push('namespace', () => links.removeNamespace(netnsPath));
+      await Promise.all([netnsPath ? links.makeNamespace(netnsPath) : undefined, this.#files.write(sandbox)]);
+      return sandbox;
+    } catch (error) {
+      await this.#unwind(undo, request.containerId);
+      throw error;
+    }
+  }
+
+  open(request: SandboxRequest): Promise<Sandbox> {
+    return this.#lanes.run(request.containerId, async () => {
+      const other = joined(request.mode);
+      if (other !== undefined) return { ...this.#joined(other), sandboxId: '', endpoints: {}, ports: {} };
+      const prepared = this.get(request.containerId) ?? (await this.#prepare(request));
+      if (prepared.phase === 'open') return this.view(prepared);
+      try {
+        await Promise.all([this.#link(prepared, prepared.endpoints), this.#publish(prepared)]);
+      } catch (error) {
+        await this.#close(prepared);
+        throw this.#explained(prepared, error);
+      }
+      const opened = this.#put({ ...prepared, phase: 'open' });
+      for (const endpoint of opened.endpoints) this.#entered(opened, endpoint);
+      await this.#files.tellPeers(opened.endpoints);
+      return this.view(opened);
+    });
+  }
+
+  /** dockerd's sentence around a failure of ports. */
+  #explained(sandbox: SandboxRecord, error: unknown): DaemonError {
+    const known = asDaemonError(error);
+    if (known.code !== 'port-in-use' && known.code !== 'port-unavailable') return known;
+    const endpoint = publishingEndpoint(this.#deps.registry, sandbox.endpoints);
+    const message = `driver failed programming external connectivity on endpoint ${sandbox.request.name} (${endpoint?.endpointId ?? ''}): ${known.message}`;
+    return internal(message, { code: known.code, cause: known });
+  }
+
+  close(containerId: string): Promise<void> {
+    return this.#lanes.run(containerId, async () => {
+      const sandbox = this.get(containerId);
+      if (sandbox) await this.#close(sandbox);
+    });
+  }
+
+  async #close(sandbox: SandboxRecord): Promise<void> {
+    const { registry, links } = this.#deps;
+    const wasOpen = sandbox.phase === 'open';
+    for (const endpoint of sandbox.endpoints) this.#left(sandbox, endpoint, wasOpen);
+    const attempts = await Promise.allSettled([
+      this.#unpublish(sandbox),
+      links.batchForced(
+        sandbox.endpoints
+          .filter((endpoint) => endpoint.hostLink && wasOpen)
+          .map((endpoint) => `link del ${endpoint.hostLink}`),
+      ),
+      sandbox.netnsPath ? links.removeNamespace(sandbox.netnsPath) : undefined,
+    ]);
+    for (const attempt of attempts)
+      if (attempt.status === 'rejected')
+        this.#deps.log.warn({ err: attempt.reason, container: sandbox.containerId }, 'a part of the network stayed');
+    for (const endpoint of sandbox.endpoints) releaseEndpoint(registry, endpoint);
+    this.#drop(sandbox);
+    if (wasOpen) await this.#files.tellPeers(sandbox.endpoints);
+  }
+
+  // -- while it runs ----------------------------------------------------------------------------------------------
+
+  connect(request: SandboxRequest, network: string, config: EndpointConfig): Promise<Sandbox> {
+    return this.#lanes.run(request.containerId, async () => {
+      const { registry } = this.#deps;
+      const sandbox = this.#running(request.containerId);
+      const record = registry.resolve(network);
+      if (sandbox.endpoints.some((endpoint) => endpoint.networkId === record.id))
+        throw forbidden(`endpoint with name ${sandbox.request.name} already exists in network ${record.name}`);
+      refuseHost(sandbox, registry, record);
+      // The one endpoint of a container without network says only that there is none.
+      const before = sandbox.endpoints.filter(
+        (endpoint) => isLinked(endpoint) || registry.get(endpoint.networkId)?.driver !== 'null',
+      );
+      const endpoint = allocateEndpoint(
+        registry,
+        sandbox.request,
+        { network: record, key: network, config },
+        new Set(before.map((one) => one.ifname)),
+      );
+      const after: SandboxRecord = { ...sandbox, endpoints: [...before, endpoint] };
+      this.#put(after);
+      try {
+        await this.#link(after, [endpoint]);
+        const published = await this.#republish(after);
+        this.#entered(published, endpoint);
+        await this.#files.write(published);
+        await this.#files.tellPeers([endpoint]);
+        return this.view(published);
+      } catch (error) {
+        await this.#unlink(endpoint);
+        releaseEndpoint(registry, endpoint);
+        this.#put(sandbox);
+        throw this.#explained(after, error);
+      }
+    });
+  }
+
+  disconnect(containerId: string, network: string, force: boolean): Promise<Sandbox> {
+    return this.#lanes.run(containerId, async () => {
+      const { registry } = this.#deps;
+      const sandbox = this.#running(containerId);
+      const record = registry.resolve(network);
+      refuseHost(sandbox, registry, record);
+      const endpoint = sandbox.endpoints.find((candidate) => candidate.networkId === record.id);
+      if (!endpoint)
+        throw internal(`container ${containerId} is not connected to network ${record.name}`, {
+          code: 'not-connected',
+        });
+      const after: SandboxRecord = { ...sandbox, endpoints: sandbox.endpoints.filter((other) => other !== endpoint) };
+      this.#left(sandbox, endpoint, true);
+      this.#put(after);
+      try {
+        await this.#unlink(endpoint, sandbox.netnsPath);
+        const published = await this.#republish(after);
+        await this.#link(published, []);
+        await this.#files.write(published);
+      } catch (error) {
+        if (!force) throw error;
+        this.#deps.log.warn({ err: error, container: containerId }, 'disconnected by force');
+      } finally {
+        releaseEndpoint(registry, endpoint);
+      }
+      await this.#files.tellPeers([endpoint]);
+      return this.view(this.get(containerId) ?? after);
+    });
+  }
+
+  #running(containerId: string): SandboxRecord {
+    const sandbox = this.get(containerId);
+    if (sandbox?.phase !== 'open') throw conflict(`container ${containerId} is not running`);
+    return sandbox;
+  }
+
+  rename(containerId: string, name: string): void {
+    const sandbox = this.get(containerId);
+    if (!sandbox) return;
+    const before = sandbox.request.name;
+    const endpoints = sandbox.endpoints.map((endpoint) => ({
+      ...endpoint,
+      names: endpoint.names.map((known) => (known === before ? name : known)),
+    }));
+    const renamed = this.#put({ ...sandbox, request: { ...sandbox.request, name }, endpoints });
+    if (renamed.phase === 'open') for (const endpoint of renamed.endpoints) this.#announce(renamed, endpoint);
+  }
+
+  // -- after a restart --------------------------------------------------------------------------------------------
+
+  /** Takes addresses, names and ports of a record up again, before anything new is given out. */
+  async load(sandbox: SandboxRecord): Promise<void> {
+    const { registry, reservations } = this.#deps;
+    const endpoints = sandbox.endpoints.filter((endpoint) => registry.get(endpoint.networkId));
+    for (const endpoint of endpoints)
+      for (const address of [endpoint.ipv4, endpoint.ipv6])
+        if (address) registry.addresses(endpoint.networkId).restore(address);
+    const loaded = this.#put({ ...sandbox, endpoints });
+    if (loaded.phase === 'open') for (const endpoint of loaded.endpoints) this.#announce(loaded, endpoint);
+    const lost = await reservations.restore(loaded.ports);
+    for (const port of lost)
+      this.#deps.log.warn(
+        { port, container: sandbox.containerId },
+        'a published port was taken by another program meanwhile',
+      );
+    await this.#deps.firewall.add(loaded.ports.flatMap(portElements));
+  }
+
+  /** Links that vanished while nobody looked are made again, with the same addresses. */
+  restore(request: SandboxRequest, isThere: (link: string) => Promise<boolean>): Promise<Sandbox> {
+    return this.#lanes.run(request.containerId, async () => {
+      const other = joined(request.mode);
+      if (other !== undefined) return { ...this.#joined(other), sandboxId: '', endpoints: {}, ports: {} };
+      const sandbox = this.get(request.containerId);
+      if (!sandbox) throw conflict(`the network of container ${request.containerId} is gone`);
+      const missing: EndpointRecord[] = [];
+      for (const endpoint of sandbox.endpoints)
+        if (endpoint.hostLink && !(await isThere(endpoint.hostLink))) missing.push(endpoint);
+      if (missing.length) await this.#link(sandbox, missing);
+      return this.view(this.#put({ ...sandbox, phase: 'open' }));
+    });
+  }
+
+  forget(containerId: string): void {
+    this.#deps.records.delete(containerId);
+  }
+
+  // -- parts ------------------------------------------------------------------------------------------------------
+
+  view(sandbox: SandboxRecord): Sandbox {
+    return sandboxView(sandbox, (id) => this.#deps.registry.nameOf(id), pathsOf(sandbox.request.directory));
+  }
+
+  /** Makes the links of `fresh` and sets routes and resolver to what all endpoints say. */
+  async #link(sandbox: SandboxRecord, fresh: readonly EndpointRecord[]): Promise<void> {
+    if (!sandbox.netnsPath) return;
+    const { registry, links, config, tag } = this.#deps;
+    const networkOf = (endpoint: EndpointRecord): NetworkRecord => registry.resolve(endpoint.networkId);
+    const linked = fresh.filter(isLinked);
+    const all = byPriority(registry, sandbox.endpoints.filter(isLinked));
+    if (all.length === 0) return;
+    const sysctls: Record<string, string> = {};
+    for (const endpoint of linked) {
+      if (this.#deps.ipv6) sysctls[`net/ipv6/conf/${endpoint.ifname}/disable_ipv6`] = endpoint.ipv6 ? '0' : '1';
+      Object.assign(sysctls, endpointSysctls(endpoint.config, endpoint.ifname));
+    }
+    const resolver = resolverOf(this.#deps.registry, all);
+    if (resolver) sysctls[`net/ipv4/conf/${resolver.endpoint.ifname}/route_localnet`] = '1';
+    const routes = (family: 4 | 6): string[] => {
+      for (const endpoint of all) {
+        const lines = defaultRouteLines(networkOf(endpoint), endpoint).filter(
+          (line) => line.startsWith('-6') === (family === 6),
+        );
+        if (lines.length) return lines.map((line) => line.replace('-6 ', ''));
+      }
+      return [];
+    };
+    await links.connect(
+      linked.flatMap((endpoint) => {
+        const network = networkOf(endpoint);
+        return hostLines(
+          network,
+          endpoint,
+          tag,
+          sandbox.netnsPath,
+          mtuOf(network, network.name === 'bridge' ? config.mtu : 1500),
+        );
+      }),
+      sandbox.netnsPath,
+      {
+        sysctls,
+        ip: [...linked.flatMap(namespaceLines), ...routes(4), ...routes(6)],
+        nft: resolver ? resolverTable(resolver.network.pools[0]!.gateway, resolver.network.dnsPort) : '',
+      },
+    );
+    for (const endpoint of linked) this.#deps.registry.attach(endpoint.networkId, sandbox.containerId);
+  }
+
+  async #unlink(endpoint: EndpointRecord, netnsPath = ''): Promise<void> {
+    const { links } = this.#deps;
+    if (endpoint.hostLink) await links.batchForced([`link del ${endpoint.hostLink}`]);
+    else if (endpoint.ifname && netnsPath)
+      await links.connect([], netnsPath, { sysctls: {}, ip: [`link del ${endpoint.ifname}`], nft: '' });
+  }
+
+  /** Reserves and leads all ports the container asked for; without a bridge that leads out there are none. */
+  async #publish(sandbox: SandboxRecord): Promise<void> {
+    const { registry, reservations, firewall } = this.#deps;
+    const endpoint = publishingEndpoint(registry, sandbox.endpoints);
+    const wishes = endpoint ? portWishes(sandbox.request) : [];
+    if (!endpoint || wishes.length === 0) return;
+    // The holders of the reservations and the record share these objects: the target is set once it is known.
+    sandbox.ports = await reservations.reserve(
+      wishes.map((wish) => ({ ...wish, hostIp: wish.hostIp || this.#defaultAddress(endpoint) })),
+    );
+    for (const port of sandbox.ports)
+      port.target = port.hostIp.includes(':') && endpoint.ipv6 ? endpoint.ipv6 : endpoint.ipv4 || endpoint.ipv6;
+    await firewall.add(sandbox.ports.flatMap(portElements));
+  }
+
+  #defaultAddress(endpoint: EndpointRecord): string {
+    const address =
+      this.#deps.registry.get(endpoint.networkId)?.options['com.docker.network.bridge.host_binding_ipv4'] ?? '';
+    return address === '0.0.0.0' ? '' : address;
+  }
+
+  async #unpublish(sandbox: SandboxRecord): Promise<void> {
+    const { firewall, reservations } = this.#deps;
+    if (sandbox.ports.length === 0) return;
+    await Promise.all([firewall.remove(sandbox.ports.flatMap(portElements)), reservations.release(sandbox.ports)]);
+    const datagrams = sandbox.ports.filter((port) => port.protocol === 'udp');
+    // A flow of datagrams never ends by itself: the kernel would lead it to an address that is somebody else's soon.
+    for (const port of datagrams)
+      await runTool('conntrack', ['-D', '-p', 'udp', '--orig-port-dst', String(port.hostPort)], {
+        deadline: 5_000,
+        accept: [0, 1],
+      }).catch(() => {});
+  }
+
+  /** After endpoints changed: ports follow the endpoint that publishes. */
+  async #republish(sandbox: SandboxRecord): Promise<SandboxRecord> {
+    const endpoint = publishingEndpoint(this.#deps.registry, sandbox.endpoints);
+    const right = endpoint
+      ? sandbox.ports.every((port) => port.target === endpoint.ipv4 || port.target === endpoint.ipv6)
+      : sandbox.ports.length === 0;
+    if (right && (sandbox.ports.length > 0 || !endpoint)) return sandbox;
+    await this.#unpublish(sandbox);
+    const next: SandboxRecord = { ...sandbox, ports: [] };
+    await this.#publish(next);
+    return this.#put(next);
+  }
+
+  #announce(sandbox: SandboxRecord, endpoint: EndpointRecord): void {
+    this.askers.forget(sandbox.containerId);
+    if (endpoint.names.length)
+      this.#deps.names.set({
+        containerId: sandbox.containerId,
+        networkId: endpoint.networkId,
+        ipv4: endpoint.ipv4,
+        ipv6: endpoint.ipv6,
+        names: endpoint.names,
+      });
+    this.askers.set(sandbox, endpoint);
+  }
+
+  #entered(sandbox: SandboxRecord, endpoint: EndpointRecord): void {
+    this.#announce(sandbox, endpoint);
+    this.#event('connect', sandbox, endpoint);
+  }
+
+  #left(sandbox: SandboxRecord, endpoint: EndpointRecord, wasOpen: boolean): void {
+    this.#deps.names.delete(endpoint.networkId, sandbox.containerId);
+    this.askers.delete(endpoint);
+    this.askers.forget(sandbox.containerId);
+    this.#deps.registry.detach(endpoint.networkId, sandbox.containerId);
+    if (wasOpen) this.#event('disconnect', sandbox, endpoint);
+  }
+
+  #event(action: string, sandbox: SandboxRecord, endpoint: EndpointRecord): void {
+    const network = this.#deps.registry.get(endpoint.networkId);
+    this.#deps.bus.publish({
+      topic: 'event',
+      type: 'network',
+      action,
+      id: endpoint.networkId,
+      attributes: { container: sandbox.containerId, name: network?.name ?? '', type: network?.driver ?? '' },
+    });
+  }
+
+  #put(sandbox: SandboxRecord): SandboxRecord {
+    this.#sandboxes.set(sandbox.containerId, sandbox);
+    this.#deps.records.put(sandbox.containerId, sandbox);
+    return sandbox;
+  }
+
+  #drop(sandbox: SandboxRecord): void {
+    this.#sandboxes.delete(sandbox.containerId);
+    this.#deps.records.delete(sandbox.containerId);
+  }
+
+  async #unwind(undo: UndoStack, containerId: string): Promise<void> {
+    await undo.unwind((name, error) =>
+      this.#deps.log.warn({ err: error, container: containerId }, `undoing ${name} failed`),
+    );
+  }
+}
+
+function refuseHost(sandbox: SandboxRecord, registry: NetworkRegistry, network: NetworkRecord): void {
+  const onHost = sandbox.endpoints.some((endpoint) => registry.get(endpoint.networkId)?.driver === 'host');
+  if (onHost || network.driver === 'host')
+    throw invalid('container cannot be disconnected from host network or connected to host network');
+}
