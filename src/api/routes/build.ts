@@ -1,0 +1,133 @@
+/** Building by the classic API, and what belongs to the build cache. */
+import { invalid } from '../../errors.ts';
+import type { RegistryAuth } from '../../image/port.ts';
+import { classicBuild } from '../../build/classic.ts';
+import type { Builds } from '../../build/service.ts';
+import type { RunLimits } from '../../build/types.ts';
+import {
+  type Api,
+  type ApiContext,
+  bodyStream,
+  filtersOf,
+  flag,
+  integer,
+  jsonStream,
+  noContent,
+  text,
+} from '../kit.ts';
+
+const PRUNE_FILTERS = [
+  'until',
+  'id',
+  'parent',
+  'type',
+  'description',
+  'inuse',
+  'shared',
+  'private',
+  'label',
+  'unused-for',
+];
+
+function json<T>(c: ApiContext, name: string, what: string): T | undefined {
+  const value = text(c, name);
+  if (value === undefined) return undefined;
+  try {
+    return (JSON.parse(value) as T | null) ?? undefined;
+  } catch {
+    throw invalid(`error reading ${what}: ${name} is not valid JSON`);
+  }
+}
+
+const number = (c: ApiContext, name: string): Record<string, number> => {
+  const value = integer(c, name);
+  return value ? { [HOST_CONFIG[name]!]: value } : {};
+};
+
+const HOST_CONFIG: Record<string, string> = {
+  memory: 'Memory', memswap: 'MemorySwap', cpushares: 'CpuShares', cpuperiod: 'CpuPeriod', cpuquota: 'CpuQuota', shmsize: 'ShmSize',
+}; // prettier-ignore
+
+function limitsOf(c: ApiContext): RunLimits {
+  const words = (name: string, key: string): object => (text(c, name) ? { [key]: text(c, name) } : {});
+  const ulimits = json<object[]>(c, 'ulimits', 'ulimit settings');
+  const hosts = c.req.queries('extrahosts') ?? [];
+  return {
+    network: text(c, 'networkmode') ?? '',
+    hostConfig: {
+      ...Object.assign({}, ...Object.keys(HOST_CONFIG).map((name) => number(c, name))),
+      ...words('cpusetcpus', 'CpusetCpus'),
+      ...words('cpusetmems', 'CpusetMems'),
+      ...words('cgroupparent', 'CgroupParent'),
+      ...(ulimits ? { Ulimits: ulimits } : {}),
+      ...(hosts.length ? { ExtraHosts: hosts } : {}),
+    },
+  };
+}
+
+/** X-Registry-Config: base64url JSON of addresses and credentials. What cannot be read counts as none, as in dockerd. */
+function registryConfig(c: ApiContext): Record<string, RegistryAuth> {
+  try {
+    const value: unknown = JSON.parse(
+      Buffer.from(c.req.header('x-registry-config') ?? '', 'base64url').toString('utf8'),
+    );
+    return value && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, RegistryAuth>) : {};
+  } catch {
+    return {};
+  }
+}
+
+function authFor(auths: Record<string, RegistryAuth>, host: string): RegistryAuth | undefined {
+  if (host === 'docker.io')
+    return auths['https://index.docker.io/v1/'] ?? auths['docker.io'] ?? auths['index.docker.io'];
+  return auths[host] ?? auths[`https://${host}`] ?? auths[`http://${host}`];
+}
+
+async function build(c: ApiContext, builds: Builds): Promise<Response> {
+  if (c.req.queries('securityopt')?.length) throw invalid('security options are not supported on linux');
+  if (flag(c, 'squash')) throw invalid('squash is only supported with experimental mode');
+  const auths = registryConfig(c);
+  const lines = await classicBuild(builds, {
+    body: bodyStream(c),
+    remote: text(c, 'remote'),
+    dockerfile: text(c, 'dockerfile') ?? '',
+    quiet: flag(c, 'q'),
+    buildId: text(c, 'buildid'),
+    gone: c.get('gone'),
+    request: {
+      tags: (c.req.queries('t') ?? []).filter(Boolean),
+      target: text(c, 'target') ?? '',
+      buildArgs: json(c, 'buildargs', 'build args') ?? {},
+      labels: json(c, 'labels', 'labels') ?? {},
+      platform: text(c, 'platform'),
+      noCache: flag(c, 'nocache'),
+      pull: flag(c, 'pull'),
+      cacheFrom: json(c, 'cachefrom', 'cache sources') ?? [],
+      keepContainers: !flag(c, 'forcerm') && !flag(c, 'rm', true),
+      limits: limitsOf(c),
+      auth: async (host) => authFor(auths, host),
+    },
+  });
+  return jsonStream(c, lines);
+}
+
+export function buildRoutes(api: Api, builds: Builds): void {
+  api.post('/build', (c) => build(c, builds));
+
+  api.post('/build/cancel', (c) => {
+    const id = text(c, 'id');
+    if (!id) throw invalid('build ID not provided');
+    builds.cancel(id);
+    return noContent(c);
+  });
+
+  api.post('/build/prune', async (c) => {
+    const keepBytes = integer(c, 'reserved-space') ?? integer(c, 'max-used-space') ?? integer(c, 'keep-storage') ?? 0;
+    const { deleted, bytes } = await builds.prune({
+      all: flag(c, 'all'),
+      keepBytes,
+      filters: filtersOf(c, PRUNE_FILTERS),
+    });
+    return c.json({ CachesDeleted: deleted.length ? deleted : null, SpaceReclaimed: bytes });
+  });
+}

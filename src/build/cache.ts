@@ -1,0 +1,205 @@
+/**
+ * The build cache: what a step makes of what was before it, by a digest of all that it depends on. A record points at an
+ * image that holds the layer; when that image is gone, so is the record's worth. Mount caches are directories beside it.
+ */
+import { createHash } from 'node:crypto';
+import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../lib/clock.ts';
+import { Lanes } from '../lib/lanes.ts';
+import { runTool } from '../lib/spawn.ts';
+import type { Image, ImageStore } from '../image/port.ts';
+import type { Collection, Store } from '../store/port.ts';
+
+export interface CacheRecord {
+  kind: 'layer' | 'mount';
+  /** The instruction, for people. */
+  description: string;
+  createdAt: number;
+  lastUsedAt: number;
+  uses: number;
+  /** Bytes. */
+  size: number;
+  parent?: string;
+  /** layer: the image that holds it, by style; all have the same layers. */
+  images?: Record<string, string>;
+  /** layer: '' when the step made none. */
+  diffId?: string;
+  /** RFC 3339, as history shows it. */
+  created?: string;
+  /** Same place, same words: what the next run of this step is compared with to explain a miss. */
+  slot?: string;
+  files?: Record<string, string>;
+  /** mount: the directory's name. */
+  directory?: string;
+}
+
+/** A copy from a stage or an image, known without reading its files. */
+export interface Alias {
+  /** The record. */
+  to: string;
+  /** The step's own part of it. */
+  key: string;
+  /** Digest of the files, as classic history shows it. */
+  hash: string;
+}
+
+export const digestOf = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex');
+
+const DU_DEADLINE_MS = 60_000;
+/** lastUsedAt is written no more often. */
+const TOUCH_EVERY_MS = 60_000;
+
+export class BuildCache {
+  readonly records: Collection<CacheRecord>;
+  readonly directory: string;
+  /** Cheap keys (no file was read) that are known to mean another. */
+  readonly #aliases: Collection<Alias>;
+  #images: ImageStore;
+  #clock: Clock;
+  #slots = new Map<string, string>();
+  /** `locked` mounts wait for each other here. */
+  readonly locks = new Lanes();
+  readonly inUse = new Map<string, number>();
+
+  constructor(deps: { store: Store; images: ImageStore; clock: Clock; directory: string }) {
+    this.records = deps.store.collection<CacheRecord>('buildcache');
+    this.#aliases = deps.store.collection<Alias>('buildcache-aliases');
+    this.directory = deps.directory;
+    this.#images = deps.images;
+    this.#clock = deps.clock;
+    for (const { id, record } of this.records.all()) if (record.slot) this.#slots.set(record.slot, id);
+  }
+
+  /** The record of a step and an image that still holds its layer. */
+  find(key: string): { record: CacheRecord; image: Image } | undefined {
+    const record = this.records.get(key);
+    if (!record?.images) return undefined;
+    for (const id of Object.values(record.images)) {
+      const image = this.#images.find(id);
+      if (image && (!record.diffId || image.config.rootfs.diff_ids.at(-1) === record.diffId)) return { record, image };
+    }
+    return undefined;
+  }
+
+  /** What a cheap key stands for, if its record is still good. */
+  resolve(alias: string): Alias | undefined {
+    const found = this.#aliases.get(alias);
+    return found && this.find(found.to) ? found : undefined;
+  }
+
+  alias(alias: string, meaning: Alias): void {
+    if (this.#aliases.get(alias)?.to !== meaning.to) this.#aliases.put(alias, meaning);
+  }
+
+  /** Forgets cheap keys whose record is gone. */
+  forgetAliases(): void {
+    for (const { id, record } of this.#aliases.all()) if (!this.records.get(record.to)) this.#aliases.delete(id);
+  }
+
+  touch(key: string, record: CacheRecord): void {
+    const now = this.#clock.now();
+    if (now - record.lastUsedAt > TOUCH_EVERY_MS || record.uses === 0)
+      this.records.put(key, { ...record, lastUsedAt: now, uses: record.uses + 1 });
+  }
+
+  add(key: string, record: Omit<CacheRecord, 'kind' | 'createdAt' | 'lastUsedAt' | 'uses'>): void {
+    const now = this.#clock.now();
+    const known = this.records.get(key);
+    const images = { ...(known?.diffId === record.diffId ? known?.images : {}), ...record.images };
+    this.records.put(key, {
+      kind: 'layer',
+      createdAt: now,
+      lastUsedAt: now,
+      uses: known?.uses ?? 0,
+      ...record,
+      images,
+    });
+    if (record.slot) this.#slots.set(record.slot, key);
+  }
+
+  /** Why a step has no record: what changed since it last ran at this place. */
+  explain(slot: string, files: Record<string, string> | undefined, parentCached: boolean): string {
+    const before = this.records.get(this.#slots.get(slot) ?? '');
+    if (!before) return parentCached ? 'not built before in this form' : 'an earlier step changed';
+    const changed = files && before.files ? firstChange(before.files, files) : undefined;
+    if (changed) return changed;
+    return this.find(this.#slots.get(slot)!) ? 'an argument or a source changed' : 'its layer was removed';
+  }
+
+  /** The directory of a mount cache; made when it is not there. */
+  async mount(id: string, owner: { uid: number; gid: number; mode: number }): Promise<{ key: string; path: string }> {
+    const key = this.mountKey(id);
+    const path = join(this.directory, 'mounts', key);
+    const now = this.#clock.now();
+    const known = this.records.get(key);
+    await mkdir(join(this.directory, 'mounts'), { recursive: true, mode: 0o700 });
+    if (!known) {
+      await mkdir(path, { recursive: true });
+      await chown(path, owner.uid, owner.gid);
+      await chmod(path, owner.mode);
+    }
+    this.records.put(key, {
+      kind: 'mount', description: `cached mount ${id} from exec`, createdAt: known?.createdAt ?? now, lastUsedAt: now,
+      uses: (known?.uses ?? 0) + 1, size: known?.size ?? 0, directory: key,
+    }); // prettier-ignore
+    await mkdir(path, { recursive: true });
+    return { key, path };
+  }
+
+  /** Measures a mount cache after its use. */
+  async measure(key: string): Promise<void> {
+    const record = this.records.get(key);
+    if (!record?.directory) return;
+    const { stdout } = await runTool('du', ['-sb', '--', join(this.directory, 'mounts', record.directory)], {
+      deadline: DU_DEADLINE_MS,
+      accept: [0, 1],
+    });
+    const size = Number(/^\d+/.exec(stdout)?.[0] ?? 0);
+    const now = this.records.get(key);
+    if (now && now.size !== size) this.records.put(key, { ...now, size });
+  }
+
+  mountKey(id: string): string {
+    return digestOf(['mount', id]);
+  }
+
+  isMountInUse(id: string): boolean {
+    return this.inUse.has(this.mountKey(id));
+  }
+
+  /** Counts a user of a mount cache; call the result at its end. */
+  use(key: string): () => void {
+    this.inUse.set(key, (this.inUse.get(key) ?? 0) + 1);
+    return () => {
+      const left = (this.inUse.get(key) ?? 1) - 1;
+      if (left > 0) this.inUse.set(key, left);
+      else this.inUse.delete(key);
+    };
+  }
+
+  /** Removes a record; a mount's directory with it. */
+  async remove(key: string): Promise<void> {
+    const record = this.records.get(key);
+    this.records.delete(key);
+    if (record?.slot && this.#slots.get(record.slot) === key) this.#slots.delete(record.slot);
+    if (record?.directory) await rm(join(this.directory, 'mounts', record.directory), { recursive: true, force: true });
+  }
+
+  /** Directories of mounts without a record: the daemon died between the two. */
+  async sweep(): Promise<void> {
+    const known = new Set(this.records.all().flatMap(({ record }) => record.directory ?? []));
+    const names = await readdir(join(this.directory, 'mounts')).catch(() => []);
+    for (const name of names)
+      if (!known.has(name)) await rm(join(this.directory, 'mounts', name), { recursive: true, force: true });
+  }
+}
+
+function firstChange(before: Record<string, string>, after: Record<string, string>): string | undefined {
+  for (const [name, digest] of Object.entries(after)) {
+    if (before[name] === undefined) return `${name} is new`;
+    if (before[name] !== digest) return `${name} changed`;
+  }
+  const gone = Object.keys(before).find((name) => after[name] === undefined);
+  return gone === undefined ? undefined : `${gone} is gone`;
+}

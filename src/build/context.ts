@@ -1,0 +1,90 @@
+/** Receiving what a build works on: a tar stream, a Dockerfile alone, or something at a url. */
+import { createReadStream } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { invalid } from '../errors.ts';
+import { decompress } from '../tar/decompress.ts';
+import { LayerExtractor } from '../tar/extract.ts';
+import { TarParser } from '../tar/parser.ts';
+import { checkOut, download, isGit, isHttp } from './fetch.ts';
+import { lstatOf, resolveIn } from './files/resolve.ts';
+import { readIgnoreFile } from './patterns.ts';
+import type { BuildInput } from './types.ts';
+
+const MAX_DOCKERFILE = 16 << 20;
+const DEFAULT_NAME = 'Dockerfile';
+
+/** Unpacks a tar (compressed or not) into an empty directory, while it comes in. */
+export async function unpackInto(source: Readable, directory: string, signal: AbortSignal): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  const extractor = new LayerExtractor(directory);
+  const parser = new TarParser(extractor, { encoding: 'latin1' });
+  try {
+    for await (const chunk of await decompress(source)) {
+      if (signal.aborted) throw signal.reason;
+      parser.write(chunk as Buffer);
+    }
+    parser.end();
+    extractor.finish();
+  } finally {
+    extractor.close();
+  }
+}
+
+/** A text file of a tree, read inside its root. */
+export async function readTextIn(root: string, path: string): Promise<string | undefined> {
+  const place = join(root, resolveIn(root, path));
+  const stat = lstatOf(place);
+  if (!stat?.isFile()) return undefined;
+  if (stat.size > MAX_DOCKERFILE) throw invalid(`${path} is larger than ${MAX_DOCKERFILE} bytes`);
+  return readFile(place, 'utf8');
+}
+
+/** The Dockerfile and the ignore rules of a context directory. */
+export async function readContext(root: string, dockerfile: string, given?: string): Promise<BuildInput> {
+  const name = dockerfile || DEFAULT_NAME;
+  const text =
+    given ?? (await readTextIn(root, name)) ?? (dockerfile ? undefined : await readTextIn(root, 'dockerfile'));
+  if (text === undefined) throw invalid(`Cannot locate specified Dockerfile: ${name}`);
+  const ignore = (await readTextIn(root, `${name}.dockerignore`)) ?? (await readTextIn(root, '.dockerignore')) ?? '';
+  return { dockerfile: text, dockerfileName: name, context: { root, ignore: readIgnoreFile(ignore) } };
+}
+
+/** An uploaded context. */
+export async function receiveTar(
+  body: Readable,
+  directory: string,
+  dockerfile: string,
+  signal: AbortSignal,
+): Promise<BuildInput> {
+  const root = join(directory, 'context');
+  await unpackInto(body, root, signal);
+  return readContext(root, dockerfile);
+}
+
+/** A context named by url: git, a tar, or a Dockerfile as text. */
+export async function receiveRemote(
+  url: string,
+  directory: string,
+  dockerfile: string,
+  signal: AbortSignal,
+): Promise<BuildInput> {
+  if (isGit(url)) {
+    const { path } = await checkOut(url, directory, signal);
+    return readContext(path, dockerfile);
+  }
+  if (!isHttp(url)) throw invalid(`unable to prepare context: ${url} is neither a git repository nor a url`);
+  const file = await download(url, join(directory, 'download'), signal);
+  const root = join(directory, 'context');
+  try {
+    await unpackInto(createReadStream(file.path), root, signal);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // Not an archive: then it is the Dockerfile.
+    await rm(root, { recursive: true, force: true });
+    await mkdir(root);
+    return { dockerfile: await readFile(file.path, 'utf8'), dockerfileName: file.name || DEFAULT_NAME };
+  }
+  return readContext(root, dockerfile);
+}

@@ -1,0 +1,115 @@
+/** Which files of a source tree a COPY or ADD means: paths, globs, ignored and excluded names. */
+import fs from 'node:fs';
+import { join, posix } from 'node:path';
+import { notFound } from '../../errors.ts';
+import { globToRegExp, isGlob, PathMatcher } from '../patterns.ts';
+import { components, lstatOf, resolveIn } from './resolve.ts';
+
+/** A tree files are taken from. All of it can cross to a worker thread. */
+export interface Tree {
+  root: string;
+  /** Patterns of .dockerignore. */
+  ignore: string[];
+}
+
+export interface Selection {
+  sources: string[];
+  excludes: string[];
+  parents: boolean;
+}
+
+/** One thing to copy: `path` is its real place in the tree, `as` the name it was asked by. */
+export interface Picked {
+  path: string;
+  as: string;
+  directory: boolean;
+  /** With --parents: the directories to keep, and where the kept part begins. */
+  keep: string;
+}
+
+/** The ignore rules of a tree with those of one instruction; a name is asked with its path in the tree. */
+export class Filter {
+  #ignore: PathMatcher;
+  #exclude: PathMatcher;
+
+  constructor(tree: Tree, excludes: readonly string[]) {
+    this.#ignore = new PathMatcher(tree.ignore);
+    this.#exclude = new PathMatcher(excludes.map((pattern) => pattern.replace(/^\/+/, '')));
+  }
+
+  /** `relative` is the path below the copied source, which --exclude is about. */
+  drops(path: string, relative: string): boolean {
+    return (
+      (!this.#ignore.empty && this.#ignore.matches(path)) || (!this.#exclude.empty && this.#exclude.matches(relative))
+    );
+  }
+
+  mayHold(directory: string, relative: string): boolean {
+    return this.#ignore.mustWalk(directory) || this.#exclude.mustWalk(relative);
+  }
+}
+
+/** Names in order, so that digests and layers do not depend on the file system's. */
+export const namesIn = (directory: string): string[] => fs.readdirSync(directory).sort();
+
+/** Expands a glob component by component; links to directories are followed inside the root. */
+function expandGlob(tree: Tree, pattern: string): string[] {
+  const parts = components(pattern);
+  let found = [''];
+  for (const [index, part] of parts.entries()) {
+    const test = isGlob(part) ? globToRegExp(part) : undefined;
+    const deep = part === '**';
+    found = found.flatMap((directory) => {
+      if (deep) return [directory, ...directoriesBelow(tree, directory)];
+      if (!test) return [posix.join(directory, part.replace(/\\(.)/g, '$1'))];
+      const place = join(tree.root, resolveIn(tree.root, directory));
+      if (!lstatOf(place)?.isDirectory()) return [];
+      return namesIn(place)
+        .filter((name) => test.test(name))
+        .map((name) => posix.join(directory, name));
+    });
+    if (index === parts.length - 1 && !deep) break;
+  }
+  return [...new Set(found)].filter((path) => path && lstatOf(join(tree.root, resolveIn(tree.root, path))));
+}
+
+function directoriesBelow(tree: Tree, directory: string): string[] {
+  const place = join(tree.root, directory);
+  if (!lstatOf(place)?.isDirectory()) return [];
+  return namesIn(place)
+    .map((name) => posix.join(directory, name))
+    .filter((path) => lstatOf(join(tree.root, path))?.isDirectory())
+    .flatMap((path) => [path, ...directoriesBelow(tree, path)]);
+}
+
+/** `a/./b/c` with --parents keeps `b/c`; without the pivot all is kept. */
+function keptPart(source: string, path: string): string {
+  const pivot = source.indexOf('/./');
+  if (pivot < 0) return path;
+  const before = components(source.slice(0, pivot)).length;
+  return components(path).slice(before).join('/');
+}
+
+/** Errors: notFound for a source that is not there or ignored, naming it as dockerd does. */
+export function select(tree: Tree, selection: Selection): Picked[] {
+  const filter = new Filter(tree, []);
+  return selection.sources.flatMap((source) => {
+    const clean = components(source).join('/');
+    const paths = isGlob(source) ? expandGlob(tree, source) : [clean.replace(/\\([*?[\]\\])/g, '$1')];
+    const picked = paths.flatMap((path): Picked[] => {
+      if (path && filter.drops(path, path) && !filter.mayHold(path, path)) return [];
+      const real = resolveIn(tree.root, path);
+      const stat = lstatOf(join(tree.root, real));
+      if (!stat) return [];
+      return [
+        { path: real, as: path, directory: stat.isDirectory(), keep: selection.parents ? keptPart(source, path) : '' },
+      ];
+    });
+    if (picked.length) return picked;
+    if (isGlob(source)) throw notFound(`no source files were specified: ${source}`, { code: 'no-source' });
+    throw notFound(
+      `file not found in build context or excluded by .dockerignore: stat ${clean || '/'}: file does not exist`,
+      { code: 'no-source' },
+    );
+  });
+}

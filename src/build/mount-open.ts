@@ -1,0 +1,219 @@
+/** RUN --mount made real: directories, files and sockets that the step's container gets, and their end. */
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { invalid, notFound } from '../errors.ts';
+import { UndoStack } from '../lib/undo.ts';
+import { components, lstatOf, resolveIn } from './files/resolve.ts';
+import { type RunMount } from './mounts.ts';
+import { withRoot } from './layer.ts';
+import { sourceOf } from './sources.ts';
+import type { StageRun } from './stage.ts';
+
+/** Docker's Mount as a container is created with it. */
+export interface ContainerMount {
+  Type: 'bind' | 'tmpfs';
+  Source?: string;
+  Target: string;
+  ReadOnly?: boolean;
+  TmpfsOptions?: { SizeBytes?: number; Mode?: number };
+}
+
+export interface OpenMounts {
+  mounts: ContainerMount[];
+  env: string[];
+  /** Removes from a container's root the places that exist only because something was mounted there. */
+  tidy(containerId: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+const NOTHING: OpenMounts = { mounts: [], env: [], tidy: async () => {}, close: async () => {} };
+
+class Opening implements OpenMounts {
+  readonly mounts: ContainerMount[] = [];
+  readonly env: string[] = [];
+  readonly #stage: StageRun;
+  readonly #undo = new UndoStack();
+  /** Paths that were not in the image: topmost first. */
+  #made: string[] = [];
+
+  constructor(stage: StageRun) {
+    this.#stage = stage;
+  }
+
+  async open(mount: RunMount): Promise<void> {
+    switch (mount.type) {
+      case 'bind':
+        return this.#bind(mount);
+      case 'cache':
+        return this.#cache(mount);
+      case 'tmpfs':
+        this.mounts.push({ Type: 'tmpfs', Target: mount.target, TmpfsOptions: { SizeBytes: mount.size } });
+        return;
+      case 'secret':
+        return this.#secret(mount);
+      case 'ssh':
+        return this.#ssh(mount);
+    }
+  }
+
+  /** Keeps a scoped tree open until `close`. */
+  async #hold(from: string | undefined): Promise<string> {
+    const source = await sourceOf(this.#stage, from);
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    let scope!: Promise<void>;
+    const root = await new Promise<string>((resolve, reject) => {
+      scope = source.with(async (tree) => {
+        resolve(tree.root);
+        await released;
+      });
+      scope.catch(reject);
+    });
+    this.#undo.push('mount source', () => {
+      release();
+      return scope;
+    });
+    return root;
+  }
+
+  async #bind(mount: RunMount): Promise<void> {
+    const root = await this.#hold(mount.from);
+    let source = join(root, resolveIn(root, mount.source));
+    if (!lstatOf(source)) throw notFound(`failed to calculate checksum of ref: ${mount.source}: not found`);
+    // What is written to a bind mount is thrown away; images are private copies anyway, the context is not.
+    if (!mount.readOnly && mount.from === undefined) source = await this.#copyOf(source);
+    this.mounts.push({ Type: 'bind', Source: source, Target: mount.target, ReadOnly: mount.readOnly });
+  }
+
+  async #copyOf(source: string): Promise<string> {
+    const directory = await mkdtemp(join(this.#stage.build.directory, 'writable-'));
+    const copy = join(directory, 'copy');
+    await fs.promises.cp(source, copy, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    return copy;
+  }
+
+  async #cache(mount: RunMount): Promise<void> {
+    const { cache } = this.#stage.build.deps;
+    const id = mount.sharing === 'private' ? this.#privateId(mount.id) : mount.id;
+    this.#undo.push('cache in use', cache.use(cache.mountKey(id)));
+    const owner = { uid: mount.uid, gid: mount.gid, mode: mount.mode ?? 0o755 };
+    const { key, path } = await cache.mount(id, owner);
+    if (mount.sharing === 'locked') await this.#lock(key);
+    this.#undo.push('cache size', () => cache.measure(key));
+    const inner = join(path, resolveIn(path, mount.source));
+    await mkdir(inner, { recursive: true });
+    this.mounts.push({ Type: 'bind', Source: inner, Target: mount.target, ReadOnly: mount.readOnly });
+  }
+
+  /** A private cache that is in use by another step gets a sibling. */
+  #privateId(id: string): string {
+    const { cache } = this.#stage.build.deps;
+    for (let n = 0; ; n++) {
+      const name = n ? `${id}#${n}` : id;
+      if (!cache.isMountInUse(name)) return name;
+    }
+  }
+
+  async #lock(key: string): Promise<void> {
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    await new Promise<void>((resolve) => {
+      void this.#stage.build.deps.cache.locks.run(key, () => {
+        resolve();
+        return released;
+      });
+    });
+    this.#undo.push('cache lock', release);
+  }
+
+  async #secret(mount: RunMount): Promise<void> {
+    const value = await this.#stage.build.request.services.secret?.(mount.id);
+    if (!value) {
+      if (mount.required) throw invalid(`secret ${mount.id}: not found`);
+      return;
+    }
+    if (mount.env) this.env.push(`${mount.env}=${Buffer.from(value).toString('utf8')}`);
+    if (!mount.target) return;
+    // On a tmpfs of the host, if it has one: a secret is never written to a disk.
+    const base = fs.existsSync('/dev/shm') ? '/dev/shm' : this.#stage.build.directory;
+    const directory = await mkdtemp(join(base, 'build-secret-'));
+    this.#undo.push('secret', () => rm(directory, { recursive: true, force: true }));
+    const path = join(directory, 'secret');
+    await writeFile(path, value, { mode: 0o600 });
+    await chmod(path, mount.mode ?? 0o400);
+    await chown(path, mount.uid, mount.gid);
+    this.mounts.push({ Type: 'bind', Source: path, Target: mount.target, ReadOnly: true });
+  }
+
+  async #ssh(mount: RunMount): Promise<void> {
+    const { services } = this.#stage.build.request;
+    const directory = await mkdtemp(join(this.#stage.build.directory, 'ssh-'));
+    const agent = await services.agent?.(mount.id, directory);
+    if (!agent) {
+      if (mount.required) throw invalid(`no SSH key "${mount.id}" forwarded from the client`);
+      return;
+    }
+    this.#undo.push('ssh agent', () => agent.close());
+    await chmod(agent.path, mount.mode ?? 0o600);
+    await chown(agent.path, mount.uid, mount.gid);
+    this.env.push(`SSH_AUTH_SOCK=${mount.target}`);
+    this.mounts.push({ Type: 'bind', Source: agent.path, Target: mount.target });
+  }
+
+  /** Notes which of the targets the image does not have. */
+  async note(): Promise<void> {
+    const { build, state } = this.#stage;
+    const targets = this.mounts.map(({ Target }) => Target);
+    await withRoot(build.layers, state, async (root) => {
+      this.#made = targets.flatMap((target) => missingPaths(root, target));
+    });
+  }
+
+  async tidy(containerId: string): Promise<void> {
+    if (!this.#made.length) return;
+    await this.#stage.build.deps.rootfs.withMounted(containerId, async (root) => {
+      for (const path of [...this.#made].sort((a, b) => b.length - a.length))
+        removeIfEmpty(join(root, resolveIn(root, path, { followLast: false })));
+    });
+  }
+
+  async close(): Promise<void> {
+    const { log } = this.#stage.build.deps;
+    await this.#undo.unwind((name, error) =>
+      log.warn({ err: error, step: name }, 'a mount of a build step did not close cleanly'),
+    );
+  }
+}
+
+function missingPaths(root: string, target: string): string[] {
+  const parts = components(target);
+  return parts
+    .map((_, i) => parts.slice(0, i + 1).join('/'))
+    .filter((path) => !lstatOf(join(root, resolveIn(root, path))));
+}
+
+/** What the step itself put there stays. */
+function removeIfEmpty(path: string): void {
+  const stat = lstatOf(path);
+  try {
+    if (stat?.isDirectory()) fs.rmdirSync(path);
+    else if (stat?.isFile() && stat.size === 0) fs.unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
+  }
+}
+
+/** Opens all or none. */
+export async function openMounts(stage: StageRun, mounts: readonly RunMount[]): Promise<OpenMounts> {
+  if (!mounts.length) return NOTHING;
+  const opening = new Opening(stage);
+  try {
+    for (const mount of mounts) await opening.open(mount);
+    await opening.note();
+  } catch (error) {
+    await opening.close();
+    throw error;
+  }
+  return opening;
+}

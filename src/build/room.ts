@@ -1,0 +1,32 @@
+/** The room of the builds: one engine behind the classic API and BuildKit's. */
+import { join } from 'node:path';
+import type { StepRunner } from '../container/port.ts';
+import type { ImageStore, RootfsStore } from '../image/port.ts';
+import type { Catalog } from '../image/store-port.ts';
+import type { Networks } from '../network/port.ts';
+import type { Room, RoomDeps } from '../reactor/room.ts';
+import { buildRoutes } from '../api/routes/build.ts';
+import { BuildCache } from './cache.ts';
+import { BuildFiles } from './files/pool.ts';
+import { Builds } from './service.ts';
+
+export interface BuildRoomDeps extends RoomDeps {
+  images: ImageStore;
+  rootfs: RootfsStore;
+  catalog: Catalog;
+  steps: StepRunner;
+  networks: Networks;
+}
+
+export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { builds: Builds }> {
+  const { config, store, images, rootfs, steps, clock, log, bus, reactor, host } = deps;
+  const cache = new BuildCache({ store, images, clock, directory: join(config.dataRoot, 'buildkit') });
+  const builds = new Builds(
+    {
+      images, rootfs, steps, cache, files: new BuildFiles(), clock, log, bus,
+      hostPlatform: { os: 'linux', architecture: host.architecture },
+    }, // prettier-ignore
+    { reactor, directory: join(config.dataRoot, 'builder') },
+  );
+  return { builds, boot: () => builds.sweep(), stop: () => builds.stop(), routes: (api) => buildRoutes(api, builds) };
+}

@@ -1,0 +1,244 @@
+/** One build while it runs: what its stages share, and the effects its statechart calls. */
+import { mkdir, rm } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import { invalid, notFound } from '../errors.ts';
+import type { Bus } from '../bus/bus.ts';
+import type { StepRunner } from '../container/port.ts';
+import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
+import type { Clock } from '../lib/clock.ts';
+import { ArgScope, parsePlatform, type Platform, platformArgs, platformText, unusedArgs } from './args.ts';
+import type { BuildCache } from './cache.ts';
+import { CacheImages } from './cache-from.ts';
+import { type Dockerfile, parseDockerfile } from './dockerfile/parse.ts';
+import type { Instruction } from './dockerfile/instructions.ts';
+import { expandWord } from './dockerfile/words.ts';
+import type { BuildFiles } from './files/pool.ts';
+import { type StageGraph, stageGraph, type StageNode } from './graph.ts';
+import { type LayerDeps, storeImage } from './layer.ts';
+import type { BuildWork, PlannedStage } from './machine.ts';
+import { StageRun } from './stage.ts';
+import type { StageState } from './state.ts';
+import type { BuildEvent, BuildInput, BuildRequest, BuildResult } from './types.ts';
+
+export interface BuildDeps {
+  images: ImageStore;
+  rootfs: RootfsStore;
+  steps: StepRunner;
+  cache: BuildCache;
+  files: BuildFiles;
+  clock: Clock;
+  log: Logger;
+  bus: Bus;
+  hostPlatform: Platform;
+}
+
+/** A label given beside the Dockerfile, as the last instruction of the target stage. */
+function labelStep(key: string, value: string, escape: string): Instruction {
+  const quote = (text: string): string =>
+    text.replace(/["'$\\`\s]/g, (char) => (char === '`' && escape !== '`' ? char : escape + char));
+  return {
+    kind: 'label',
+    pairs: [{ key: quote(key), value: quote(value) }],
+    line: 0,
+    endLine: 0,
+    original: `LABEL ${key}=${value}`,
+  };
+}
+
+export class BuildRun implements BuildWork<BuildResult> {
+  readonly id: string;
+  readonly request: BuildRequest;
+  readonly deps: BuildDeps;
+  /** The build's own directory; removed at its end. */
+  readonly directory: string;
+  readonly layers: LayerDeps;
+  input!: BuildInput;
+  file!: Dockerfile;
+  graph!: StageGraph;
+  globals!: ArgScope;
+  platform!: Platform;
+  cacheImages!: CacheImages;
+  readonly states = new Map<number, StageState>();
+  readonly #declared = new Set<string>();
+  /** Stage work that has not settled yet; disposal waits for it. */
+  readonly #running = new Set<Promise<unknown>>();
+  readonly #resolved = new Map<string, Promise<Image>>();
+
+  constructor(id: string, request: BuildRequest, deps: BuildDeps, directory: string) {
+    this.id = id;
+    this.request = request;
+    this.deps = deps;
+    this.directory = directory;
+    this.layers = { images: deps.images, rootfs: deps.rootfs, directory };
+  }
+
+  emit(event: BuildEvent): void {
+    this.request.onEvent(event);
+  }
+
+  /** Seconds; undefined without SOURCE_DATE_EPOCH. */
+  get epoch(): number | undefined {
+    const text = this.request.buildArgs.SOURCE_DATE_EPOCH;
+    return text && /^\d+$/.test(text) ? Number(text) : undefined;
+  }
+
+  /** RFC 3339, for what is made now. */
+  now(): string {
+    return new Date(this.epoch === undefined ? this.deps.clock.now() : this.epoch * 1000)
+      .toISOString()
+      .replace(/Z$/, '000000Z');
+  }
+
+  async receive(signal: AbortSignal): Promise<void> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    this.input = await this.#track(this.request.receive(this.directory, signal));
+  }
+
+  parse(): PlannedStage[] {
+    const { request } = this;
+    this.platform = request.platform ? parsePlatform(request.platform) : this.deps.hostPlatform;
+    this.file = parseDockerfile(this.input.dockerfile, this.input.dockerfileName);
+    this.globals = this.#globalArgs();
+    this.graph = stageGraph(this.file, {
+      target: request.target,
+      resolveFrom: (image) => expandWord(image, this.file.directives.escape, this.globals.global),
+      outside: new Set(request.contexts.keys()),
+    });
+    const labels = Object.entries(request.labels).sort(([a], [b]) => (a < b ? -1 : 1));
+    this.file.stages[this.graph.target]!.steps.push(
+      ...labels.map(([key, value]) => labelStep(key, value, this.file.directives.escape)),
+    );
+    this.cacheImages = new CacheImages(this.deps.images, request.style);
+    this.#plan();
+    return this.graph.nodes.map(({ stage, needs }) => ({ index: stage.index, needs }));
+  }
+
+  #globalArgs(): ArgScope {
+    const { request, file } = this;
+    const builtin = platformArgs(this.deps.hostPlatform, this.platform, request.target);
+    let scope = new ArgScope({ given: request.buildArgs, builtin });
+    for (const { args } of file.globals) {
+      for (const { key, value } of args) {
+        this.#declared.add(key);
+        scope = scope.declare(
+          key,
+          value === undefined ? undefined : expandWord(value, file.directives.escape, scope.global),
+        );
+      }
+    }
+    return scope;
+  }
+
+  /** Step numbers run over the global ARGs and all stages that are built. */
+  readonly #offsets = new Map<number, number>();
+  total = 0;
+
+  #plan(): void {
+    let number = this.file.globals.length;
+    for (const { stage } of this.graph.nodes) {
+      this.#offsets.set(stage.index, number + 1);
+      number += 1 + stage.steps.length;
+    }
+    this.total = number;
+    this.emit({ type: 'plan', steps: number, stages: this.graph.nodes.map(({ stage }) => stage.index) });
+    for (const [index, { original, line }] of this.file.globals.entries()) {
+      const vertex = {
+        id: `global-${index}`,
+        title: original,
+        label: original,
+        stage: -1,
+        number: index + 1,
+        line,
+        inputs: [],
+      };
+      this.emit({ type: 'begin', vertex });
+      this.emit({ type: 'end', vertex, imageId: '' });
+    }
+  }
+
+  offset(stage: number): number {
+    return this.#offsets.get(stage)!;
+  }
+
+  declared(name: string): void {
+    this.#declared.add(name);
+  }
+
+  async stage(index: number, signal: AbortSignal): Promise<void> {
+    const node = this.graph.nodes.find(({ stage }) => stage.index === index)!;
+    this.states.set(index, await this.#track(this.#runStage(node, signal)));
+  }
+
+  async #runStage(node: StageNode, signal: AbortSignal): Promise<StageState> {
+    const state = await new StageRun(this, node, signal).run();
+    this.emit({ type: 'stage-end', stage: node.stage.index, imageId: state.imageId ?? '' });
+    return state;
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#running.add(work);
+    const forget = (): void => void this.#running.delete(work);
+    work.then(forget, forget);
+    return work;
+  }
+
+  /** An image by reference: the local one, or pulled when it is not there or a fresh one is wanted. Once per build. */
+  resolveImage(
+    reference: string,
+    platform: string | undefined,
+    onProgress: (line: object) => void,
+    signal: AbortSignal,
+  ): Promise<Image> {
+    const key = `${platform ?? ''} ${reference}`;
+    const known = this.#resolved.get(key) ?? this.#resolve(reference, platform, onProgress, signal);
+    this.#resolved.set(key, known);
+    known.catch(() => this.#resolved.delete(key));
+    return known;
+  }
+
+  async #resolve(
+    reference: string,
+    platform: string | undefined,
+    onProgress: (line: object) => void,
+    signal: AbortSignal,
+  ): Promise<Image> {
+    const { images } = this.deps;
+    const isId = /^(sha256:)?[0-9a-f]{64}$/.test(reference);
+    const local = images.find(reference, platform);
+    if (local && (isId || !this.request.pull)) return local;
+    if (isId) throw notFound(`No such image: ${reference}`);
+    const first = reference.split('/')[0]!;
+    const host = reference.includes('/') && /[.:]|^localhost$/.test(first) ? first : 'docker.io';
+    const auth = await this.request.auth(host);
+    return images.pull(reference, { platform, auth, signal, onProgress });
+  }
+
+  get targetPlatform(): string | undefined {
+    return this.request.platform ? platformText(this.platform) : undefined;
+  }
+
+  async export(): Promise<BuildResult> {
+    const state = this.states.get(this.graph.target)!;
+    const unused = unusedArgs(this.request.buildArgs, this.#declared);
+    if (unused.length)
+      this.emit({ type: 'warning', text: `[Warning] One or more build-args [${unused.join(' ')}] were not consumed` });
+    if (this.request.squash) throw invalid('squash is only supported with experimental mode');
+    const image = await this.#finalImage(state);
+    for (const tag of this.request.tags) await this.deps.images.tag(image.id, tag);
+    return { image, config: state.config, platform: state.platform };
+  }
+
+  /** The classic builder's last step is the image; BuildKit's configuration steps have made none yet. */
+  async #finalImage(state: StageState): Promise<Image> {
+    if (this.request.style === 'classic' && state.imageId) return this.deps.images.get(state.imageId);
+    if (this.request.style === 'classic' && !state.history.length)
+      throw invalid('No image was generated. Is your Dockerfile empty?');
+    return storeImage(this.layers, state, { parent: state.imageId });
+  }
+
+  /** Removes what the build left, when all its work has settled. */
+  async dispose(): Promise<void> {
+    while (this.#running.size) await Promise.allSettled([...this.#running]);
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}

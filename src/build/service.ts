@@ -1,0 +1,199 @@
+/** Builds: starts their statecharts, knows which run, and looks after the cache. */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Actor } from 'xstate';
+import { notFound } from '../errors.ts';
+import { newId } from '../lib/ids.ts';
+import type { Reactor } from '../reactor/reactor.ts';
+import type { CacheRecord } from './cache.ts';
+import { buildMachine } from './machine.ts';
+import { type BuildDeps, BuildRun } from './run.ts';
+import type { BuildRequest, BuildResult } from './types.ts';
+
+export interface RunningBuild {
+  id: string;
+  /** Settles when the build ended and nothing of it is left. */
+  result: Promise<BuildResult>;
+  cancel(): void;
+}
+
+/** Docker's BuildCache item, as /system/df shows it. */
+export interface CacheItem {
+  ID: string;
+  Parents: string[];
+  Type: string;
+  Description: string;
+  InUse: boolean;
+  Shared: boolean;
+  Size: number;
+  CreatedAt: string;
+  LastUsedAt: string;
+  UsageCount: number;
+}
+
+export interface PruneRequest {
+  /** Also what a tagged image was built from. */
+  all: boolean;
+  /** Bytes that may stay. */
+  keepBytes: number;
+  filters: ReadonlyMap<string, readonly string[]>;
+}
+
+/** Seconds from `24h`, `90s`, a unix time or a date to milliseconds since the epoch. */
+function untilOf(text: string, now: number): number {
+  const units: Record<string, number> = { s: 1e3, m: 60e3, h: 3600e3 };
+  if (/^(\d+(\.\d+)?[smh])+$/.test(text)) {
+    let ago = 0;
+    for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)([smh])/g)) ago += Number(amount) * units[unit!]!;
+    return now - ago;
+  }
+  return /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+}
+
+export class Builds {
+  readonly deps: BuildDeps;
+  #reactor: Reactor;
+  #directory: string;
+  #running = new Map<string, RunningBuild>();
+  /** Ids that clients gave their builds. */
+  #names = new Map<string, RunningBuild>();
+
+  constructor(deps: BuildDeps, options: { reactor: Reactor; directory: string }) {
+    this.deps = deps;
+    this.#reactor = options.reactor;
+    this.#directory = options.directory;
+  }
+
+  /** What a killed daemon left. */
+  async sweep(): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true });
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    await this.deps.cache.sweep();
+  }
+
+  start(request: BuildRequest, name?: string): RunningBuild {
+    const id = newId();
+    const run = new BuildRun(id, request, this.deps, join(this.#directory, id));
+    const actor = this.#reactor.spawn('build', id, buildMachine, { input: { work: run } });
+    const build = { id, result: this.#finish(id, actor, run, name), cancel: () => actor.send({ type: 'CANCEL' }) };
+    this.#running.set(id, build);
+    if (name) this.#names.set(name, build);
+    build.result.catch(() => {});
+    return build;
+  }
+
+  async #finish(id: string, actor: Actor<typeof buildMachine>, run: BuildRun, name?: string): Promise<BuildResult> {
+    const { result, error } = await new Promise<{ result: unknown; error: unknown }>((resolve) => {
+      actor.subscribe({
+        complete: () => resolve(actor.getSnapshot().output ?? { result: undefined, error: undefined }),
+        error: (thrown) => resolve({ result: undefined, error: thrown }),
+      });
+    });
+    await run.dispose();
+    this.#reactor.remove('build', id);
+    this.#running.delete(id);
+    if (name) this.#names.delete(name);
+    if (error) throw error;
+    return result as BuildResult;
+  }
+
+  /** By the id the client gave. */
+  cancel(name: string): void {
+    const build = this.#names.get(name) ?? this.#running.get(name);
+    if (!build) throw notFound(`no such build: ${name}`);
+    build.cancel();
+  }
+
+  async stop(): Promise<void> {
+    const running = [...this.#running.values()];
+    for (const build of running) build.cancel();
+    await Promise.allSettled(running.map(({ result }) => result));
+    await this.deps.files.close();
+  }
+
+  usage(): CacheItem[] {
+    return this.deps.cache.records.all().map(({ id, record }) => this.#item(id, record));
+  }
+
+  #item(id: string, record: CacheRecord): CacheItem {
+    const tagged = Object.values(record.images ?? {}).some((image) => this.#isTagged(image));
+    return {
+      ID: id.slice(0, 25),
+      Parents: record.parent ? [record.parent.slice(0, 25)] : [],
+      Type: record.kind === 'mount' ? 'exec.cachemount' : 'regular',
+      Description: record.description,
+      InUse: this.deps.cache.inUse.has(id),
+      Shared: tagged,
+      Size: record.size,
+      CreatedAt: new Date(record.createdAt).toISOString(),
+      LastUsedAt: new Date(record.lastUsedAt).toISOString(),
+      UsageCount: record.uses,
+    };
+  }
+
+  #isTagged(id: string): boolean {
+    return !!this.deps.images.find(id)?.repoTags.length;
+  }
+
+  /** Removes records, oldest use first, until no more than `keepBytes` are left. */
+  async prune(request: PruneRequest): Promise<{ deleted: string[]; bytes: number }> {
+    const { cache, clock } = this.deps;
+    const until = request.filters.get('until')?.map((text) => untilOf(text, clock.now()));
+    const matches = (item: CacheItem, record: CacheRecord): boolean => {
+      for (const [key, values] of request.filters) {
+        if (
+          key === 'until'
+            ? !until!.some((time) => record.lastUsedAt < time)
+            : !values.some((value) => hasValue(item, key, value))
+        )
+          return false;
+      }
+      return true;
+    };
+    const candidates = cache.records
+      .all()
+      .map(({ id, record }) => ({ id, record, item: this.#item(id, record) }))
+      .filter(({ record, item }) => !item.InUse && (request.all || !item.Shared) && matches(item, record))
+      .sort((a, b) => a.record.lastUsedAt - b.record.lastUsedAt);
+    let left = cache.records.all().reduce((sum, { record }) => sum + record.size, 0);
+    const deleted: string[] = [];
+    let bytes = 0;
+    for (const { id, record, item } of candidates) {
+      if (request.keepBytes && left <= request.keepBytes) break;
+      await cache.remove(id);
+      left -= record.size;
+      bytes += record.size;
+      deleted.push(item.ID);
+    }
+    cache.forgetAliases();
+    this.deps.bus.publish({
+      topic: 'event',
+      type: 'builder',
+      action: 'prune',
+      id: '',
+      attributes: { reclaimed: String(bytes) },
+    });
+    return { deleted, bytes };
+  }
+}
+
+function hasValue(item: CacheItem, key: string, value: string): boolean {
+  switch (key) {
+    case 'id':
+      return item.ID.startsWith(value);
+    case 'parent':
+      return item.Parents.some((parent) => parent.startsWith(value));
+    case 'type':
+      return item.Type === value;
+    case 'description':
+      return item.Description.includes(value);
+    case 'inuse':
+      return item.InUse;
+    case 'shared':
+      return item.Shared;
+    case 'private':
+      return !item.Shared;
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,52 @@
+/** The trees a step takes files from: the context, another stage, an image, a named context. */
+import { mkdtemp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { invalid } from '../errors.ts';
+import { digestOf } from './cache.ts';
+import type { Tree } from './files/select.ts';
+import { stageNamed } from './graph.ts';
+import { withRoot } from './layer.ts';
+import type { StageRun } from './stage.ts';
+import { imageState, scratchState, type StageState } from './state.ts';
+
+export interface Source {
+  /** Names the whole content without reading it, where that can be had. */
+  key?: string;
+  /** Owners in it mean something (it is an image, not an upload). */
+  owned: boolean;
+  /** The tree, for as long as `work` runs. A private copy: writes to it do no harm. */
+  with<T>(work: (tree: Tree) => Promise<T>): Promise<T>;
+}
+
+const ofState = (stage: StageRun, state: StageState): Source => ({
+  key: digestOf(state.layers),
+  owned: true,
+  with: (work) => withRoot(stage.build.layers, state, (root) => work({ root, ignore: [] })),
+});
+
+const ofTree = (open: () => Promise<Tree>): Source => ({ owned: false, with: async (work) => work(await open()) });
+
+/** `from` undefined is the context. */
+export async function sourceOf(stage: StageRun, from: string | undefined): Promise<Source> {
+  const { build, signal } = stage;
+  if (from === undefined) {
+    return ofTree(
+      async () => build.input.context ?? { root: await mkdtemp(join(build.directory, 'empty-')), ignore: [] },
+    );
+  }
+  const named = build.request.contexts.get(from);
+  if (named?.kind === 'tree') return ofTree(() => named.open(signal));
+  const other = named ? undefined : stageNamed(build.file, from, stage.node.stage.index);
+  if (other) return ofState(stage, build.states.get(other.index)!);
+  const name = named?.reference ?? from;
+  if (/^\d+$/.test(name)) throw invalid(`invalid from flag value ${name}: invalid stage index ${name}`);
+  if (name === 'scratch') return ofState(stage, scratchState(build.platform, build.now()));
+  const { vertex } = stage;
+  const image = await build.resolveImage(
+    name,
+    build.targetPlatform,
+    (line) => build.emit({ type: 'pull', vertex, line }),
+    signal,
+  );
+  return ofState(stage, imageState(image));
+}

@@ -1,0 +1,367 @@
+/** One stage of a build: its base, then its steps one after another, each from the cache where it can be. */
+import { asDaemonError, cancelled, invalid } from '../errors.ts';
+import type { ImageRunConfig } from '../image/port.ts';
+import { ArgScope, parsePlatform, platformArgs } from './args.ts';
+import { digestOf } from './cache.ts';
+import { applyInstruction, lookupIn, type Words } from './config.ts';
+import { type Instruction, parseExpression } from './dockerfile/instructions.ts';
+import { expandWord } from './dockerfile/words.ts';
+import { stageNamed, type StageNode } from './graph.ts';
+import { EMPTY_LAYER, storeImage } from './layer.ts';
+import type { BuildRun } from './run.ts';
+import { advance, configCreatedBy, imageState, scratchState, type StageState } from './state.ts';
+import { copyStep } from './step-copy.ts';
+import { runStep } from './step-run.ts';
+import { workdirStep } from './step-workdir.ts';
+import type { Vertex } from './types.ts';
+
+/** What a step that makes a layer is known by, and how to make it. */
+export interface LayerStep {
+  /** Digest of everything it depends on beside the state before. */
+  key: string;
+  config: ImageRunConfig;
+  createdBy: string;
+  /** Files taken, for the explanation of a miss. */
+  files?: Record<string, string>;
+  /** Makes the layer and hands its tar to `store`; undefined when nothing changed. */
+  make: (store: (tar: AsyncIterable<Uint8Array> | undefined) => Promise<void>) => Promise<void>;
+}
+
+export class StageRun {
+  readonly build: BuildRun;
+  readonly node: StageNode;
+  readonly signal: AbortSignal;
+  state!: StageState;
+  args!: ArgScope;
+  vertex!: Vertex;
+  readonly useCache: boolean;
+  #last = '';
+
+  constructor(build: BuildRun, node: StageNode, signal: AbortSignal) {
+    this.build = build;
+    this.node = node;
+    this.signal = signal;
+    const { noCache, noCacheStages } = build.request;
+    const { name, index } = node.stage;
+    this.useCache = !noCache && !noCacheStages.some((stage) => stage.toLowerCase() === name || stage === String(index));
+  }
+
+  get escape(): string {
+    return this.build.file.directives.escape;
+  }
+
+  /** Environment and arguments as the next instruction sees them. */
+  get words(): Words {
+    return { escape: this.escape, lookup: this.args.lookup(lookupIn(this.state.config.Env ?? [])) };
+  }
+
+  expand(text: string): string {
+    return expandWord(text, this.escape, this.words.lookup);
+  }
+
+  async run(): Promise<StageState> {
+    const { stage } = this.node;
+    const triggers = await this.#step(stage.from, 0, () => this.#base());
+    for (const trigger of triggers) {
+      const step = { ...parseExpression(trigger), line: stage.from.line };
+      await this.#perform(step);
+    }
+    for (const [index, step] of stage.steps.entries()) await this.#step(step, index + 1, () => this.#perform(step));
+    return this.state;
+  }
+
+  /** Surrounds a step with what clients are told of it. */
+  async #step<T>(step: Instruction, index: number, work: () => Promise<T>): Promise<T> {
+    if (this.signal.aborted) throw cancelled('Build cancelled');
+    const vertex = this.#vertexOf(step, index);
+    this.vertex = vertex;
+    this.build.emit({ type: 'begin', vertex });
+    try {
+      const result = await work();
+      this.#last = vertex.id;
+      this.build.emit({ type: 'end', vertex, imageId: this.state.imageId ?? '' });
+      return result;
+    } catch (error) {
+      const failure = this.signal.aborted ? cancelled('Build cancelled') : asDaemonError(error);
+      this.build.emit({ type: 'fail', vertex, error: failure });
+      throw failure;
+    }
+  }
+
+  #vertexOf(step: Instruction, index: number): Vertex {
+    const { stage } = this.node;
+    const { file, graph } = this.build;
+    const name = stage.name ?? (file.stages.length > 1 ? `stage-${stage.index}` : '');
+    const { kind } = step;
+    const from = 'from' in step && step.from ? stageNamed(file, step.from, stage.index) : undefined;
+    const base = kind === 'from' ? stageNamed(file, this.#baseName(), stage.index) : undefined;
+    const other = from ?? base;
+    const inputs = [
+      this.#last,
+      other && graph.nodes.some((node) => node.stage === other) ? lastVertex(other.index, other.steps.length) : '',
+    ];
+    const title = step.original.replace(/\s+/g, ' ').trim();
+    return {
+      id: lastVertex(stage.index, index),
+      title: step.original,
+      label: `[${name ? `${name} ` : ''}${index + 1}/${stage.steps.length + 1}] ${title}`,
+      stage: stage.index,
+      number: this.build.offset(stage.index) + index,
+      line: step.line,
+      inputs: inputs.filter(Boolean),
+    };
+  }
+
+  #baseName(): string {
+    return expandWord(this.node.stage.from.image, this.escape, this.build.globals.global);
+  }
+
+  /** FROM. Answers the triggers of the base image. */
+  async #base(): Promise<string[]> {
+    const { build, node } = this;
+    const { from, name: stageName } = node.stage;
+    const name = this.#baseName();
+    if (!name) throw invalid(`base name (${from.image}) should not be blank`);
+    const platform = from.platform
+      ? expandWord(from.platform, this.escape, build.globals.global)
+      : build.targetPlatform;
+    this.args = new ArgScope(
+      {
+        given: build.request.buildArgs,
+        builtin: platformArgs(build.deps.hostPlatform, build.platform, stageName ?? ''),
+      },
+      build.globals,
+    );
+    await this.#importCache();
+    const named = build.request.contexts.get(name);
+    const stage = named ? undefined : stageNamed(build.file, name, node.stage.index);
+    if (stage) {
+      const base = build.states.get(stage.index)!;
+      this.state = { ...base, cmdSet: false, config: { ...base.config, OnBuild: undefined } };
+      return base.config.OnBuild ?? [];
+    }
+    if (named?.kind === 'tree') throw invalid(`named context ${name} holds files and cannot be the base of a stage`);
+    if (name === 'scratch' && !named) {
+      this.state = scratchState(platform ? parsePlatform(platform) : build.platform, build.now());
+    } else {
+      const image = await build.resolveImage(
+        named?.reference ?? name,
+        platform,
+        (line) => build.emit({ type: 'pull', vertex: this.vertex, line }),
+        this.signal,
+      );
+      this.state = imageState(image);
+      if (this.#epochKey) this.state.key = digestOf([this.state.key, this.#epochKey]);
+      return image.config.config?.OnBuild ?? [];
+    }
+    return [];
+  }
+
+  get #epochKey(): string {
+    return this.build.epoch === undefined ? '' : `epoch ${this.build.epoch}`;
+  }
+
+  async #importCache(): Promise<void> {
+    const { request, cacheImages, deps } = this.build;
+    for (const reference of request.cacheFrom) {
+      try {
+        const known = deps.images.find(reference);
+        cacheImages.add(
+          known ?? (await this.build.resolveImage(reference, this.build.targetPlatform, () => {}, this.signal)),
+        );
+      } catch (error) {
+        this.build.emit({
+          type: 'note',
+          text: `cache source ${reference} is not usable: ${asDaemonError(error).message}`,
+        });
+      }
+    }
+  }
+
+  async #perform(step: Instruction): Promise<void> {
+    switch (step.kind) {
+      case 'arg':
+        return this.#arg(step);
+      case 'run':
+        return this.layer(step, await runStep(this, step));
+      case 'copy':
+      case 'add':
+        return copyStep(this, step);
+      case 'workdir':
+        return this.layer(step, workdirStep(this, step));
+      case 'maintainer':
+        this.state = { ...this.state, author: this.expand(step.text) };
+        return this.#configure(step, this.state.config, `MAINTAINER ${step.text}`);
+      default: {
+        const change = applyInstruction(this.state.config, step, this.words, this.state);
+        if (!change) throw invalid(`${step.kind.toUpperCase()} is not allowed here`);
+        await this.#configure(step, change.config, change.text);
+        if (step.kind === 'cmd') this.state = { ...this.state, cmdSet: true };
+      }
+    }
+  }
+
+  async #arg(step: Extract<Instruction, { kind: 'arg' }>): Promise<void> {
+    const texts: string[] = [];
+    for (const { key, value } of step.args) {
+      const name = this.expand(key);
+      this.build.declared(name);
+      this.args = this.args.declare(name, value === undefined ? undefined : this.expand(value));
+      const result = this.args.values.get(name);
+      texts.push(result === undefined ? name : `${name}=${result}`);
+    }
+    await this.#configure(step, this.state.config, `ARG ${texts.join(' ')}`);
+  }
+
+  /** A step without a layer. The classic builder makes an image of each, so that its id can be printed and found again. */
+  async #configure(step: Instruction, config: ImageRunConfig, text: string): Promise<void> {
+    const { style } = this.build.request;
+    const key = digestOf([this.state.key, style, text, config]);
+    const createdBy = configCreatedBy(style, this.state.config, text);
+    const next = (created: string, cached: boolean): StageState =>
+      advance(this.state, { key, config, created, createdBy, cached, style });
+    if (style === 'buildkit') {
+      this.state = next(this.state.created, true);
+      return;
+    }
+    const { cache } = this.build.deps;
+    const found = this.useCache ? cache.find(key) : undefined;
+    if (found) {
+      cache.touch(key, found.record);
+      this.build.emit({ type: 'cache', vertex: this.vertex, hit: true });
+      this.state = { ...next(found.record.created!, true), imageId: found.image.id };
+      return;
+    }
+    const made = next(this.build.now(), false);
+    const image = await storeImage(this.build.layers, made, { parent: this.state.imageId });
+    cache.add(key, {
+      description: step.original,
+      size: 0,
+      parent: this.state.key,
+      images: { classic: image.id },
+      diffId: '',
+      created: made.created,
+    });
+    this.state = { ...made, imageId: image.id };
+  }
+
+  /** The key of a step here; what was before it is in it by content. */
+  keyOf(step: Instruction, key: string): string {
+    return digestOf([this.state.key, step.kind, key]);
+  }
+
+  /** A step that may make a layer. */
+  async layer(step: Instruction, plan: LayerStep): Promise<void> {
+    const { cache } = this.build.deps;
+    const key = this.keyOf(step, plan.key);
+    const slot = digestOf([step.kind, this.node.stage.name ?? this.node.stage.index, step.original]);
+    const found = this.useCache ? (this.#cached(key) ?? this.#elsewhere(plan)) : undefined;
+    if (found) return this.#take(step, plan, key, slot, found);
+    const why = this.useCache ? cache.explain(slot, plan.files, this.state.cached) : 'the cache is not used';
+    this.#told(false, `${step.kind.toUpperCase()}: ${why}`);
+    await plan.make((tar) => this.#store(step, plan, key, slot, tar));
+  }
+
+  async #store(
+    step: Instruction,
+    plan: LayerStep,
+    key: string,
+    slot: string,
+    tar: AsyncIterable<Uint8Array> | undefined,
+  ): Promise<void> {
+    const { build, state: base } = this;
+    const created = build.now();
+    const advanced = (layer: string | undefined): StageState => this.#advanced(plan, key, layer, created, false);
+    // The layer's digest is known only when it is stored; the history already counts it.
+    const draft = { ...advanced(tar && 'new'), layers: base.layers, created };
+    let image = await storeImage(build.layers, draft, { parent: base.imageId, tar, epoch: build.epoch });
+    let layer = tar && image.config.rootfs.diff_ids.at(-1);
+    if (layer === EMPTY_LAYER) {
+      layer = undefined;
+      image = await storeImage(build.layers, { ...advanced(undefined), created }, { parent: base.imageId });
+    }
+    const below = base.imageId ? build.deps.images.get(base.imageId).size : 0;
+    build.deps.cache.add(key, {
+      description: step.original, size: Math.max(0, layer ? image.size - below : 0), parent: base.key,
+      images: { [build.request.style]: image.id }, diffId: layer ?? '', created, slot, files: plan.files,
+    }); // prettier-ignore
+    this.state = { ...advanced(layer), created, imageId: this.#idOf(image.id, image.config.rootfs.diff_ids) };
+  }
+
+  #advanced(plan: LayerStep, key: string, layer: string | undefined, created: string, cached: boolean): StageState {
+    const { style } = this.build.request;
+    const after = digestOf([key, layer ?? '']);
+    return advance(this.state, {
+      key: after,
+      config: plan.config,
+      layer,
+      created,
+      createdBy: plan.createdBy,
+      cached,
+      style,
+    });
+  }
+
+  /** Without layers there is nothing to mount; the classic builder names its images all the same. */
+  #idOf(id: string, layers: readonly string[]): string | undefined {
+    return layers.length || this.build.request.style === 'classic' ? id : undefined;
+  }
+
+  #told(hit: boolean, why?: string): void {
+    const { build, vertex } = this;
+    build.emit({ type: 'cache', vertex, hit, why });
+    build.deps.bus.publish({
+      topic: 'effect',
+      type: 'build',
+      action: hit ? 'cached' : 'step',
+      id: build.id,
+      data: { stage: vertex.stage, step: vertex.label, inputs: vertex.inputs, ...(why ? { why } : {}) },
+    });
+  }
+
+  #cached(key: string): Found | undefined {
+    const found = this.build.deps.cache.find(key);
+    if (!found) return undefined;
+    const { diffId, created, size, images = {} } = found.record;
+    return { layer: diffId || undefined, created: created!, size, images };
+  }
+
+  /** A layer of an image given by --cache-from. */
+  #elsewhere(plan: LayerStep): Found | undefined {
+    const found = this.build.cacheImages.layerFor(this.state, plan.createdBy);
+    return found && { ...found, size: 0, images: {} };
+  }
+
+  async #take(step: Instruction, plan: LayerStep, key: string, slot: string, found: Found): Promise<void> {
+    const { style } = this.build.request;
+    const { cache, images } = this.build.deps;
+    const next = this.#advanced(plan, key, found.layer, found.created, true);
+    let imageId = found.images[style];
+    if (imageId && images.find(imageId)) cache.touch(key, cache.records.get(key)!);
+    else {
+      const image = await storeImage(
+        this.build.layers,
+        { ...next, created: found.created },
+        { parent: this.state.imageId },
+      );
+      imageId = image.id;
+      cache.add(key, {
+        description: step.original, size: found.size, parent: this.state.key, images: { ...found.images, [style]: imageId },
+        diffId: found.layer ?? '', created: found.created, slot, files: plan.files,
+      }); // prettier-ignore
+    }
+    this.#told(true);
+    this.state = { ...next, imageId: this.#idOf(imageId, next.layers) };
+  }
+}
+
+/** A layer that need not be made again. */
+interface Found {
+  layer: string | undefined;
+  created: string;
+  size: number;
+  /** By style. */
+  images: Record<string, string>;
+}
+
+const lastVertex = (stage: number, step: number): string => `stage-${stage}-step-${step}`;

@@ -1,0 +1,198 @@
+/** RUN: an ordinary container of ours over what was built so far, with the step's mounts; its writable layer is the result. */
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cancelled, invalid } from '../errors.ts';
+import { shortId } from '../lib/ids.ts';
+import { digestOf } from './cache.ts';
+import { commandLine, DEFAULT_SHELL } from './config.ts';
+import type { Command, InstructionOf } from './dockerfile/instructions.ts';
+import { openMounts, type OpenMounts } from './mount-open.ts';
+import { parseMount, type RunMount } from './mounts.ts';
+import { sourceOf } from './sources.ts';
+import type { LayerStep, StageRun } from './stage.ts';
+import { runCreatedBy, type StageState } from './state.ts';
+import { storeImage } from './layer.ts';
+
+type RunStep = InstructionOf<'run'>;
+
+/** An endless step must not fill anybody's memory or disk. */
+const OUTPUT_LIMIT = 16 << 20;
+const LAST_WORDS = 4096;
+
+interface RunCommand {
+  args: string[];
+  /** A heredoc with its own interpreter, to be mounted and executed. */
+  script?: string;
+}
+
+export function runCommand(command: Command, state: StageState): RunCommand {
+  if ('exec' in command || !command.heredocs.length) return { args: commandLine(command, state.config) };
+  const shell = state.config.Shell ?? DEFAULT_SHELL;
+  const [first] = command.heredocs;
+  const isOnlyHeredoc = command.heredocs.length === 1 && /^\d*<<-?(["']?)[^\s"'<]+\1$/.test(command.shell);
+  if (!isOnlyHeredoc) {
+    const bodies = command.heredocs.map(({ name, content }) => `${content}${name}`).join('\n');
+    return { args: [...shell, `${command.shell}\n${bodies}`] };
+  }
+  if (first!.content.startsWith('#!')) return { args: [`/dev/pipes/${first!.name}`], script: first!.content };
+  return { args: [...shell, first!.content] };
+}
+
+/** The digest of what bind mounts show; secrets and caches never count. */
+async function mountKeys(stage: StageRun, mounts: readonly RunMount[]): Promise<unknown[]> {
+  const keys: unknown[] = [];
+  for (const { type, source, from, target, readOnly, id } of mounts) {
+    if (type !== 'bind') {
+      keys.push([type, target, type === 'cache' ? id : '']);
+      continue;
+    }
+    const tree = await sourceOf(stage, from);
+    const selection = { sources: [source || '.'], excludes: [], parents: false };
+    const content =
+      tree.key ??
+      (await tree.with(
+        async (open) => (await stage.build.deps.files.digest(open, selection, tree.owned, stage.signal)).digest,
+      ));
+    keys.push([type, target, source, readOnly, content]);
+  }
+  return keys;
+}
+
+export async function runStep(stage: StageRun, step: RunStep): Promise<LayerStep> {
+  if (step.security && step.security !== 'sandbox')
+    throw invalid(`security mode ${JSON.stringify(step.security)} is not allowed in builds`);
+  if (step.devices.length) throw invalid('devices are not allowed in builds');
+  const network = networkOf(stage, step);
+  const mounts = step.mounts.map((text) => parseMount(text, (value) => stage.expand(value)));
+  const command = runCommand(step.command, stage.state);
+  if (!command.args.length) throw invalid('RUN requires at least one argument');
+  const { recorded, hidden } = stage.args.forRun(stage.state.config);
+  const key = digestOf([command, recorded, network, await mountKeys(stage, mounts)]);
+  return {
+    key,
+    config: stage.state.config,
+    createdBy: runCreatedBy(stage.build.request.style, recorded, command.args),
+    make: (store) => perform(stage, { step, command, mounts, network, env: [...recorded, ...hidden] }, store),
+  };
+}
+
+function networkOf(stage: StageRun, step: RunStep): string {
+  const asked = step.network && stage.expand(step.network);
+  if (asked === undefined || asked === 'default') return stage.build.request.limits.network || 'default';
+  if (asked === 'none' || asked === 'host') return asked;
+  throw invalid(`unsupported network mode ${JSON.stringify(asked)}`);
+}
+
+interface Run {
+  step: RunStep;
+  command: RunCommand;
+  mounts: RunMount[];
+  network: string;
+  env: string[];
+}
+
+/** Passes output on up to a limit, and keeps the end of it for the message of a failure. */
+class Output {
+  #stage: StageRun;
+  #size = 0;
+  #last = '';
+
+  constructor(stage: StageRun) {
+    this.#stage = stage;
+  }
+
+  write(stream: 'stdout' | 'stderr', chunk: Uint8Array): void {
+    this.#last = (this.#last + Buffer.from(chunk).toString('utf8')).slice(-LAST_WORDS);
+    if (this.#size > OUTPUT_LIMIT) return;
+    const { build, vertex } = this.#stage;
+    this.#size += chunk.byteLength;
+    build.emit({ type: 'output', vertex, stream, chunk });
+    if (this.#size > OUTPUT_LIMIT)
+      build.emit({
+        type: 'output',
+        vertex,
+        stream: 'stderr',
+        chunk: Buffer.from('\n[output clipped, log limit 16MiB reached]\n'),
+      });
+  }
+
+  get lastLines(): string[] {
+    return this.#last.trimEnd().split('\n').slice(-10);
+  }
+}
+
+async function perform(
+  stage: StageRun,
+  run: Run,
+  store: (tar: AsyncIterable<Uint8Array> | undefined) => Promise<void>,
+): Promise<void> {
+  const { build } = stage;
+  const image = stage.state.imageId ?? (await storeImage(build.layers, stage.state, {})).id;
+  const opened = await openMounts(stage, run.mounts);
+  const { steps } = build.deps;
+  let container: string | undefined;
+  try {
+    const output = new Output(stage);
+    const result = await steps.run({
+      imageId: image,
+      process: {
+        args: run.command.args,
+        env: [...(stage.state.config.Env ?? []), ...run.env, ...opened.env],
+        cwd: stage.state.config.WorkingDir || '/',
+        user: stage.state.config.User ?? '',
+      },
+      labels: {},
+      hostConfig: await hostConfigOf(stage, run, opened),
+      onOutput: (stream, chunk) => output.write(stream, chunk),
+      onCreated: (id) => {
+        container = id;
+        build.emit({ type: 'container', vertex: stage.vertex, id });
+      },
+      signal: stage.signal,
+    });
+    container = result.containerId;
+    if (stage.signal.aborted) throw cancelled('Build cancelled');
+    if (result.exitCode !== 0) throw failure(stage, run, result.exitCode, output);
+    await opened.tidy(container);
+    await store(build.deps.rootfs.diff(container));
+  } finally {
+    await opened.close();
+    if (container && !build.request.keepContainers) {
+      await steps.remove(container);
+      build.emit({ type: 'container-removed', vertex: stage.vertex, id: container });
+    }
+  }
+}
+
+async function hostConfigOf(
+  stage: StageRun,
+  { command, network }: Run,
+  opened: OpenMounts,
+): Promise<Record<string, unknown>> {
+  const { limits } = stage.build.request;
+  const mounts = [...opened.mounts];
+  if (command.script !== undefined) {
+    const directory = await mkdtemp(join(stage.build.directory, 'script-'));
+    const path = join(directory, 'script');
+    await writeFile(path, command.script, { mode: 0o755 });
+    mounts.push({ Type: 'bind', Source: path, Target: command.args[0]!, ReadOnly: true });
+  }
+  return { ...limits.hostConfig, NetworkMode: network, LogConfig: { Type: 'none' }, Mounts: mounts };
+}
+
+/** Says what failed and how to look around in what was built so far. */
+function failure(stage: StageRun, { step, command }: Run, exitCode: number, output: Output): Error {
+  const { request } = stage.build;
+  const words = command.args.join(' ');
+  const message =
+    request.style === 'classic'
+      ? `The command '${words}' returned a non-zero code: ${exitCode}`
+      : `process ${JSON.stringify(words)} did not complete successfully: exit code: ${exitCode}`;
+  const lines = [`Step failed on line ${step.line}: ${step.original} (exit code ${exitCode})`];
+  const last = output.lastLines.filter(Boolean);
+  if (last.length) lines.push('Its last lines:', ...last.map((line) => `  ${line}`));
+  if (stage.state.imageId)
+    lines.push(`To look around in what was built before it: docker run -it ${shortId(stage.state.imageId)}`);
+  stage.build.emit({ type: 'note', vertex: stage.vertex, text: lines.join('\n') });
+  return invalid(message, { code: `exit-${exitCode}` });
+}
