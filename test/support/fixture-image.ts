@@ -115,13 +115,16 @@ export function buildImage(spec: ImageSpec): BuiltImage {
 
 const agents = new Map<string, Dispatcher>();
 
+function agentOf({ ca = '' }: TestRegistry): Dispatcher {
+  const agent = agents.get(ca) ?? new Agent({ connect: { ca: ca || undefined }, keepAliveTimeout: 1000 });
+  agents.set(ca, agent);
+  return agent;
+}
+
 async function call(registry: TestRegistry, method: Dispatcher.HttpMethod, path: string, body?: Buffer, type?: string) {
-  const key = registry.ca ?? '';
-  const dispatcher = agents.get(key) ?? new Agent({ connect: { ca: registry.ca }, keepAliveTimeout: 1000 });
-  agents.set(key, dispatcher);
   const answer = await request(new URL(path, registry.url), {
     method,
-    dispatcher,
+    dispatcher: agentOf(registry),
     body: body ?? null,
     headers: {
       ...(registry.authorization ? { authorization: registry.authorization } : {}),
@@ -177,7 +180,7 @@ export async function pushIndex(
 export async function manifestBytes(registry: TestRegistry, reference: string): Promise<Buffer> {
   const [repository, tag] = split(reference);
   const answer = await request(new URL(`/v2/${repository}/manifests/${tag}`, registry.url), {
-    dispatcher: agents.get(registry.ca ?? ''),
+    dispatcher: agentOf(registry),
     headers: {
       accept: Object.values(MEDIA)
         .flatMap((media) => [media.manifest, media.index])

@@ -4,6 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { internal } from '../../errors.ts';
+import { workerFile } from '../../lib/worker-file.ts';
 import type { DigestAnswer, DigestOrder } from './digest-worker.ts';
 
 export interface Following {
@@ -58,7 +59,7 @@ export class Digester {
 
   #start(): Worker {
     if (this.#worker) return this.#worker;
-    const worker = new Worker(new URL('./digest-worker.ts', import.meta.url), { name: 'digest' });
+    const worker = new Worker(workerFile('image/registry/digest-worker.ts'), { name: 'digest' });
     worker.unref();
     worker.on('message', (answer: DigestAnswer) => {
       const waiting = this.#jobs.get(answer.id);

@@ -1,13 +1,16 @@
 /** All registries the daemon talks to: their endpoints, what is known of their authorization, and the connections. */
 import { createHash } from 'node:crypto';
 import type { Config } from '../../config/config.ts';
+import { type DaemonError, notFound } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
+import { withDeadline } from '../../lib/deadline.ts';
 import type { RegistryAuth } from '../port.ts';
 import type { Reference } from '../reference.ts';
 import { Authority } from './auth.ts';
 import { type Endpoint, endpointsOf, type EndpointSources } from './endpoints.ts';
 import { RegistrySession } from './session.ts';
 import { Transport, type TransportLimits } from './transport.ts';
+import { transferError } from './wording.ts';
 
 export interface RegistryTuning {
   limits?: Partial<TransportLimits>;
@@ -18,6 +21,7 @@ export interface RegistryTuning {
 }
 
 const BACKOFF_MS = 1000;
+const CONNECT_MS = 120_000;
 const CERTIFICATES = '/etc/docker/certs.d';
 /** What we know of users at registries is forgotten beyond this many, oldest first. */
 const MOST_AUTHORITIES = 64;
@@ -61,23 +65,61 @@ export class Registries {
     scopes: readonly string[],
   ): RegistrySession {
     const own = endpoint.mirror ? undefined : auth;
-    return new RegistrySession({
-      transport: this.transport,
-      endpoint,
-      authority: this.#authority(endpoint, own),
-      repository,
-      auth: own,
-      scopes,
-      ...this.retries,
-    });
+    return this.#session(endpoint, this.#authority(endpoint, own), repository, own, scopes);
+  }
+
+  #session(
+    endpoint: Endpoint,
+    authority: Authority,
+    repository: string,
+    auth: RegistryAuth | undefined,
+    scopes: readonly string[],
+  ): RegistrySession {
+    const { transport } = this;
+    return new RegistrySession({ transport, endpoint, authority, repository, auth, scopes, ...this.retries });
   }
 
   pullSession(endpoint: Endpoint, ref: Reference, auth: RegistryAuth | undefined): RegistrySession {
     return this.session(endpoint, ref.path, auth, [`repository:${ref.path}:pull`]);
   }
 
-  authority(endpoint: Endpoint, auth: RegistryAuth | undefined): Authority {
-    return this.#authority(endpoint, auth);
+  /** A session with the first endpoint that lets us in. Throws DaemonErrors. */
+  async connect(
+    ref: Reference,
+    use: 'pull' | 'push',
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+    scopes = [`repository:${ref.path}:${use === 'pull' ? 'pull' : 'pull,push'}`],
+  ): Promise<RegistrySession> {
+    let failure: DaemonError | undefined;
+    for (const endpoint of await this.endpoints(ref.domain, use)) {
+      const session = this.session(endpoint, ref.path, auth, scopes);
+      try {
+        await withDeadline('authenticating', CONNECT_MS, signal, (inner) => session.ping(inner));
+        return session;
+      } catch (thrown) {
+        failure = transferError(thrown);
+        if (!endpoint.mirror && failure.code !== 'unreachable') break;
+      }
+    }
+    throw failure ?? notFound(`no endpoint for ${ref.domain}`);
+  }
+
+  /** Whether a registry knows the user; asked anew every time. Resolves with the identity token it gave, if any. */
+  async login(auth: RegistryAuth, domain: string, signal: AbortSignal): Promise<string> {
+    let failure: DaemonError | undefined;
+    for (const endpoint of await this.endpoints(domain, 'push')) {
+      const authority = new Authority({ transport: this.transport, endpoint, now: () => this.#clock.now() });
+      const session = this.#session(endpoint, authority, '', auth, []);
+      try {
+        await withDeadline('login', CONNECT_MS, signal, (inner) => session.ping(inner));
+        return authority.identityToken ?? '';
+      } catch (thrown) {
+        failure = transferError(thrown);
+        if (failure.code !== 'unreachable') break;
+      }
+    }
+    throw failure ?? notFound(`no endpoint for ${domain}`);
   }
 
   #authority(endpoint: Endpoint, auth: RegistryAuth | undefined): Authority {

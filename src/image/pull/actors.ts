@@ -1,0 +1,197 @@
+/** The effects of a pull over registry, content store, layers and catalog. */
+import { fromPromise } from 'xstate';
+import { invalid } from '../../errors.ts';
+import { withDeadline } from '../../lib/deadline.ts';
+import type { ImageConfigDocument } from '../port.ts';
+import { choosePlatform, type ImageManifest, parseManifest, platformMatches, platformText } from '../manifest.ts';
+import { canonical, familiar, type Reference, repositoryName, tagOrDigest } from '../reference.ts';
+import type { Downloads } from '../registry/downloads.ts';
+import type { Registries } from '../registry/registries.ts';
+import type { ReceivedManifest } from '../registry/session.ts';
+import { pullError, transferError } from '../registry/wording.ts';
+import type { Catalog, ContentStore, Descriptor, LayerStore } from '../store-port.ts';
+import { type LayerContext, layerMachine } from './layer-machine.ts';
+import type { PullContext, Target } from './setup.ts';
+import { update } from './view.ts';
+
+export interface PullDeps {
+  registries: Registries;
+  downloads: Downloads;
+  content: ContentStore;
+  layers: LayerStore;
+  catalog: Catalog;
+}
+
+const RESOLVE_MS = 15_000;
+const AUTHENTICATE_MS = 120_000;
+const MANIFEST_MS = 600_000;
+const MOST_NESTED_INDEXES = 3;
+
+/** Runs an effect and words its failure for this reference. */
+async function worded<T>(ref: Reference, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (thrown) {
+    throw pullError(thrown, ref);
+  }
+}
+
+export function pullActors({ registries, content, catalog }: PullDeps) {
+  return {
+    resolve: fromPromise<PullContext['endpoints'], PullContext>(({ input, signal }) =>
+      withDeadline('looking up the registry', RESOLVE_MS, signal, () => registries.endpoints(input.ref.domain, 'pull')),
+    ),
+    authenticate: fromPromise<NonNullable<PullContext['session']>, PullContext>(({ input, signal }) =>
+      worded(input.ref, async () => {
+        const session = registries.pullSession(input.endpoints[input.at]!, input.ref, input.auth);
+        await withDeadline('authenticating', AUTHENTICATE_MS, signal, (inner) => session.ping(inner));
+        return session;
+      }),
+    ),
+    fetchManifest: fromPromise<Target, PullContext>(({ input, signal }) =>
+      worded(input.ref, () =>
+        withDeadline('fetching the manifest', MANIFEST_MS, signal, (inner) => fetchTarget(content, input, inner)),
+      ),
+    ),
+    commit: fromPromise<{ image: Awaited<ReturnType<Catalog['add']>>; updated: boolean }, PullContext>(({ input }) =>
+      commit(catalog, input),
+    ),
+  };
+}
+
+async function fetchTarget(content: ContentStore, input: PullContext, signal: AbortSignal): Promise<Target> {
+  const { lease, ref } = input;
+  const session = input.session!;
+  const keep = async ({ descriptor, bytes }: ReceivedManifest): Promise<void> => {
+    lease.add(descriptor.digest);
+    await content.write(bytes, descriptor.digest);
+  };
+  const top = await session.manifest(tagOrDigest(ref), signal);
+  let received = top;
+  let document = parseManifest(top.bytes, top.descriptor.mediaType);
+  for (let depth = 0; document.kind === 'index'; depth++) {
+    if (depth === MOST_NESTED_INDEXES) throw invalid('indexes are nested too deeply');
+    const chosen = choosePlatform(document, input.platform);
+    await keep(received);
+    received = await manifestOf(content, session, chosen, signal);
+    document = parseManifest(received.bytes, chosen.mediaType);
+  }
+  await keep(received);
+  const manifest = { ...received.descriptor, mediaType: document.mediaType };
+  const config = await configOf(content, input, document, signal);
+  const index =
+    received === top
+      ? {}
+      : { index: { ...top.descriptor, mediaType: parseManifest(top.bytes, top.descriptor.mediaType).mediaType } };
+  return { digest: top.descriptor.digest, manifest, document, config, ...index };
+}
+
+/** A manifest named by an index: what the content store has is not asked for again. */
+async function manifestOf(
+  content: ContentStore,
+  session: NonNullable<PullContext['session']>,
+  descriptor: Descriptor,
+  signal: AbortSignal,
+): Promise<ReceivedManifest> {
+  const { digest, size } = descriptor;
+  if (content.has(digest)) return { descriptor, bytes: await content.read(digest) };
+  const received = await session.manifest(digest, signal);
+  if (received.bytes.length !== size)
+    throw invalid(`manifest ${digest} has ${received.bytes.length} bytes, not ${size}`);
+  return { descriptor, bytes: received.bytes };
+}
+
+async function configOf(
+  content: ContentStore,
+  { session, lease, ref, platform, platformAsked }: PullContext,
+  { config: descriptor, layers }: ImageManifest,
+  signal: AbortSignal,
+): Promise<ImageConfigDocument> {
+  lease.add(descriptor.digest);
+  const known = content.has(descriptor.digest);
+  const bytes = known ? await content.read(descriptor.digest) : await session!.document(descriptor, signal);
+  const config = parseConfig(bytes);
+  if (config.os !== 'linux') throw invalid(`image operating system "${config.os}" cannot be used on this platform`);
+  if (config.rootfs.diff_ids.length !== layers.length)
+    throw invalid(`invalid image: ${layers.length} layers but ${config.rootfs.diff_ids.length} diff ids`, {
+      code: 'bad-image',
+    });
+  if (platformAsked && !platformMatches(platform, config))
+    throw invalid(
+      `image with reference ${familiar(ref)} was found but its platform (${platformText(config)}) does not match the specified platform (${platformText(platform)})`,
+      { code: 'platform' },
+    );
+  if (!known) await content.write(bytes, descriptor.digest);
+  return config;
+}
+
+function parseConfig(bytes: Buffer): ImageConfigDocument {
+  try {
+    const document = JSON.parse(bytes.toString()) as ImageConfigDocument;
+    const diffIds: unknown = document.rootfs?.diff_ids;
+    if (typeof document.os === 'string' && typeof document.architecture === 'string' && Array.isArray(diffIds))
+      if (diffIds.every((id) => typeof id === 'string' && /^sha256:[0-9a-f]{64}$/.test(id))) return document;
+  } catch {
+    // Said below.
+  }
+  throw invalid('invalid image config', { code: 'bad-image' });
+}
+
+async function commit(catalog: Catalog, { ref, target }: PullContext) {
+  const { digest, manifest, index, document } = target!;
+  const before = catalog.find(canonical(ref))?.id;
+  const image = await catalog.add({
+    configDigest: document.config.digest,
+    manifest,
+    ...(index ? { index } : {}),
+    blobs: document.layers,
+  });
+  if (!ref.digest) await catalog.tag(image.id, canonical(ref));
+  await catalog.addDigest(image.id, repositoryName(ref), digest);
+  return { image: catalog.get(image.id), updated: before !== image.id };
+}
+
+/** The chart of a layer with its effects. */
+export function layerLogic({ downloads, layers }: PullDeps): typeof layerMachine {
+  /** Waits for a part of the transfer, and leaves it when the pull ends before. */
+  const until = (part: 'downloaded' | 'committed') =>
+    fromPromise<void, LayerContext>(async ({ input, signal }) => {
+      const download = input.download!;
+      signal.addEventListener('abort', download.leave, { once: true });
+      await download[part].catch((error: unknown) => {
+        throw transferError(error);
+      });
+      signal.removeEventListener('abort', download.leave);
+    });
+  return layerMachine.provide({
+    actors: {
+      look: fromPromise<boolean, LayerContext>(async ({ input: { lease, blob, diffId } }) => {
+        lease.add(diffId);
+        lease.add(blob.digest);
+        return layers.has(diffId);
+      }),
+      queue: fromPromise(async ({ input: { blob, session, feed, id }, signal }) => {
+        const download = downloads.join(session, blob, {
+          progress: (current) => feed.figures(id, 'Downloading', current, blob.size),
+          retry: (delay) => feed.say(update(id, `Retrying in ${Math.ceil(delay / 1000)} seconds`)),
+        });
+        signal.addEventListener('abort', download.leave, { once: true });
+        await download.started.catch((error: unknown) => {
+          throw transferError(error);
+        });
+        signal.removeEventListener('abort', download.leave);
+        return download;
+      }),
+      download: until('downloaded'),
+      verify: until('committed'),
+      extract: fromPromise<void, LayerContext>(({ input: { blob, diffId, feed, id }, signal }) =>
+        layers.unpack({
+          blob,
+          diffId,
+          signal,
+          onProgress: (current, total) => feed.figures(id, 'Extracting', current, total),
+        }),
+      ),
+    },
+  });
+}

@@ -1,0 +1,126 @@
+/**
+ * Pulls under way: who asks for the same image at the same time, for the same platform and as the same user, shares one
+ * actor, and the last one to leave cancels it.
+ */
+import { toPromise } from 'xstate';
+import { asDaemonError, cancelled, invalid } from '../../errors.ts';
+import type { RoomDeps } from '../../reactor/room.ts';
+import type { Image, PullOptions } from '../port.ts';
+import { parsePlatform, type Platform, platformOfHost, platformText } from '../manifest.ts';
+import { canonical, familiar, familiarName, parseReference, type Reference, withDefaultTag } from '../reference.ts';
+import { fingerprint } from '../registry/registries.ts';
+import { transferError } from '../registry/wording.ts';
+import { layerLogic, pullActors, type PullDeps } from './actors.ts';
+import { pullMachine } from './machine.ts';
+import type { PullOutcome } from './setup.ts';
+import { Feed, type Listener, message } from './view.ts';
+
+type Done = Extract<PullOutcome, { kind: 'done' }>;
+
+interface Pull {
+  feed: Feed;
+  interested: number;
+  outcome: Promise<PullOutcome>;
+  cancel(): void;
+}
+
+export class Pulls {
+  #deps: RoomDeps & PullDeps;
+  #logic: typeof pullMachine;
+  #host: Platform;
+  #running = new Map<string, Pull>();
+  #count = 0;
+
+  constructor(deps: RoomDeps & PullDeps) {
+    this.#deps = deps;
+    this.#logic = pullMachine.provide({ actors: { ...pullActors(deps), layer: layerLogic(deps) } });
+    this.#host = platformOfHost(deps.host.architecture);
+  }
+
+  async pull(reference: string, options: PullOptions): Promise<Image> {
+    const ref = withDefaultTag(parseReference(reference));
+    const { image, updated } = await this.#one(ref, options);
+    options.onProgress?.(status(familiar(ref), updated));
+    return image;
+  }
+
+  /** Every tag of a repository, one after another. */
+  async pullAll(ref: Reference, options: PullOptions): Promise<void> {
+    const signal = options.signal ?? new AbortController().signal;
+    const session = await this.#deps.registries.connect(ref, 'pull', options.auth, signal);
+    const tags = await session.tags(signal).catch((error: unknown) => {
+      throw transferError(error);
+    });
+    if (tags.length === 0) throw invalid(`No tags found for ${familiarName(ref)}`);
+    let updated = false;
+    for (const tag of tags) updated = (await this.#one({ ...ref, tag }, options)).updated || updated;
+    options.onProgress?.(status(familiarName(ref), updated));
+  }
+
+  async #one(ref: Reference, options: PullOptions): Promise<Done> {
+    options.signal?.throwIfAborted();
+    const platform = options.platform ? parsePlatform(options.platform, this.#host) : this.#host;
+    const key = `${canonical(ref)} ${platformText(platform)} ${Boolean(options.platform)} ${fingerprint(options.auth)}`;
+    const pull = this.#running.get(key) ?? this.#begin(key, ref, platform, options);
+    const outcome = await interest(pull, options);
+    if (outcome.kind === 'failed') throw outcome.error;
+    if (outcome.kind === 'cancelled') throw cancelled('the pull was cancelled');
+    options.onProgress?.(message(`Digest: ${outcome.digest}`));
+    return outcome;
+  }
+
+  #begin(key: string, ref: Reference, platform: Platform, { auth, platform: asked }: PullOptions): Pull {
+    const { reactor, content, clock } = this.#deps;
+    const feed = new Feed(() => clock.now());
+    const id = `${familiar(ref)} ${platformText(platform)} ${++this.#count}`;
+    const lease = content.lease();
+    const input = { ref, platform, platformAsked: asked !== undefined, auth, feed, lease };
+    const actor = reactor.spawn('pull', id, this.#logic, { input });
+    const outcome = toPromise(actor)
+      .then((output): PullOutcome => output ?? { kind: 'cancelled' })
+      .catch((error: unknown): PullOutcome => ({ kind: 'failed', error: asDaemonError(error) }))
+      .then((result) => {
+        this.#running.delete(key);
+        lease.release();
+        reactor.remove('pull', id);
+        if (result.kind === 'done') this.#publish(ref, result.image);
+        return result;
+      });
+    const pull: Pull = {
+      feed,
+      interested: 0,
+      outcome,
+      cancel: () => {
+        if (this.#running.get(key) !== pull) return;
+        this.#running.delete(key);
+        actor.send({ type: 'CANCEL' });
+      },
+    };
+    this.#running.set(key, pull);
+    return pull;
+  }
+
+  #publish(ref: Reference, image: Image): void {
+    const attributes = { ...image.config.config?.Labels, name: familiarName(ref) };
+    this.#deps.bus.publish({ topic: 'event', type: 'image', action: 'pull', id: familiar(ref), attributes });
+  }
+}
+
+/** Listens to a pull until it ends or this one client leaves. */
+async function interest(pull: Pull, { signal, onProgress }: PullOptions): Promise<PullOutcome> {
+  const silence = onProgress ? pull.feed.listen(onProgress as Listener) : () => {};
+  pull.interested++;
+  const left = Promise.withResolvers<PullOutcome>();
+  const leave = (): void => left.resolve({ kind: 'cancelled' });
+  signal?.addEventListener('abort', leave, { once: true });
+  try {
+    return await Promise.race([pull.outcome, left.promise]);
+  } finally {
+    signal?.removeEventListener('abort', leave);
+    silence();
+    if (--pull.interested === 0) pull.cancel();
+  }
+}
+
+const status = (name: string, updated: boolean) =>
+  message(`Status: ${updated ? 'Downloaded newer image' : 'Image is up to date'} for ${name}`);

@@ -1,0 +1,224 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Endpoint } from '../../src/image/registry/endpoints.ts';
+import { Transport } from '../../src/image/registry/transport.ts';
+import {
+  buildImage,
+  busyboxLayer,
+  digestOf,
+  HOST_ARCHITECTURE,
+  manifestBytes,
+  oddLayers,
+  pushBusybox,
+  pushIndex,
+  pushOdd,
+  tarOf,
+} from '../support/fixture-image.ts';
+import { PASSWORD, startRegistry, type TestRegistry, USER } from '../support/registry.ts';
+import { testTransfers } from '../support/transfers.ts';
+
+const auth = { username: USER, password: PASSWORD };
+const short = (digest: string): string => digest.slice(7, 19);
+
+let plain: TestRegistry;
+let secret: TestRegistry;
+let machine: Awaited<ReturnType<typeof testTransfers>>;
+
+beforeAll(async () => {
+  [plain, secret, machine] = await Promise.all([
+    startRegistry(),
+    startRegistry({ tls: true, htpasswd: true }),
+    testTransfers(),
+  ]);
+});
+afterAll(() => Promise.all([plain.stop(), secret.stop(), machine.dispose()]));
+
+describe('pull', () => {
+  it('brings an image of several layers, and says what dockerd says', async () => {
+    const built = await pushOdd(plain, 'some/odd:1');
+    const reference = `${plain.host}/some/odd:1`;
+    const { image, statuses } = await machine.pull(reference);
+    expect(image.id).toBe(built.config.digest);
+    expect(image.repoTags).toEqual([reference]);
+    expect(image.repoDigests).toEqual([`${plain.host}/some/odd@${built.manifest.digest}`]);
+    expect(statuses[0]).toBe('1: Pulling from some/odd');
+    expect(statuses.slice(-2)).toEqual([
+      `Digest: ${built.manifest.digest}`,
+      `Status: Downloaded newer image for ${reference}`,
+    ]);
+    for (const { digest } of built.layers) {
+      const own = statuses.filter((text) => text.startsWith(short(digest))).map((text) => text.slice(14));
+      const order = ['Pulling fs layer', 'Waiting', 'Verifying Checksum', 'Download complete', 'Pull complete'];
+      expect(own.filter((text) => order.includes(text))).toEqual(order);
+    }
+    expect(readFileSync(join(machine.layers.path(built.diffIds[3]!), 'odd/becomes-file'), 'utf8')).toBe('file now');
+    expect(readFileSync(machine.content.path(built.manifest.digest))).toEqual(built.blobs.get(built.manifest.digest));
+    expect(readdirSync(join(machine.root, 'image/oci/ingest'))).toEqual([]);
+    expect(machine.deps.events('image')).toEqual(['pull']);
+
+    const again = await machine.pull(reference);
+    expect(again.statuses.at(-1)).toBe(`Status: Image is up to date for ${reference}`);
+    expect(again.statuses.filter((text) => text.endsWith('Already exists'))).toHaveLength(4);
+  });
+
+  it('chooses the platform out of an index, and refuses one that is not there', async () => {
+    const layer = await tarOf([{ name: 'other', content: 'other' }]);
+    const native = buildImage({ layers: [await busyboxLayer()], config: { Labels: { platform: 'native' } } });
+    const other = buildImage({ layers: [layer], architecture: 's390x' });
+    const index = await pushIndex(plain, 'multi:latest', [
+      { image: other, platform: { os: 'linux', architecture: 's390x' } },
+      { image: native, platform: { os: 'linux', architecture: HOST_ARCHITECTURE } },
+    ]);
+    const reference = `${plain.host}/multi`;
+    const { image, statuses } = await machine.pull(reference);
+    expect(image.id).toBe(native.config.digest);
+    expect(statuses).toContain(`Digest: ${index.digest}`);
+    expect((await machine.pull(reference, { platform: 'linux/s390x' })).image.id).toBe(other.config.digest);
+    await expect(machine.pull(reference, { platform: 'linux/riscv64' })).rejects.toMatchObject({
+      kind: 'notFound',
+      message: 'no matching manifest for linux/riscv64 in the manifest list entries',
+    });
+    const inspected = await machine.transfers.distribution(reference, undefined, new AbortController().signal);
+    expect(inspected.Descriptor).toEqual(index);
+    expect(inspected.Platforms.map(({ architecture }) => architecture)).toEqual(['s390x', HOST_ARCHITECTURE]);
+  });
+
+  it('goes by digest without moving a tag, and brings all tags when asked', async () => {
+    const built = await pushBusybox(plain, 'tags:one', { config: { Labels: { n: '1' } }, format: 'docker' });
+    await pushBusybox(plain, 'tags:two', { config: { Labels: { n: '2' } } });
+    const reference = `${plain.host}/tags@${built.manifest.digest}`;
+    const { image } = await machine.pull(reference);
+    expect(image.repoTags).toEqual([]);
+    expect(image.repoDigests).toEqual([reference]);
+    await machine.transfers.pullAll({ domain: plain.host, path: 'tags' }, {});
+    expect(machine.catalog.list().flatMap(({ repoTags }) => repoTags)).toEqual(
+      expect.arrayContaining([`${plain.host}/tags:one`, `${plain.host}/tags:two`]),
+    );
+  });
+
+  it('is one transfer for all who ask at the same time, and ends with the last who leaves', async () => {
+    await pushBusybox(plain, 'shared:latest', {
+      layers: (await oddLayers()).slice(0, 1),
+      config: { Labels: { shared: '' } },
+    });
+    const reference = `${plain.host}/shared`;
+    const before = machine.deps.events('image').length;
+    const leaving = new AbortController();
+    const pulls = [
+      machine.pull(reference),
+      machine.pull(reference, { signal: leaving.signal }),
+      machine.pull(reference),
+    ];
+    expect([...machine.deps.reactor.entries('pull')]).toHaveLength(1);
+    leaving.abort();
+    const [first, left, third] = await Promise.allSettled(pulls);
+    expect(left).toMatchObject({ status: 'rejected', reason: { kind: 'cancelled' } });
+    expect([first!.status, third!.status]).toEqual(['fulfilled', 'fulfilled']);
+    expect(machine.deps.events('image').slice(before)).toEqual(['pull']);
+    const alone = new AbortController();
+    const cancelled = machine.pull(`${plain.host}/some/odd:1`, { signal: alone.signal });
+    alone.abort();
+    await expect(cancelled).rejects.toMatchObject({ kind: 'cancelled' });
+    expect([...machine.deps.reactor.entries('pull')]).toHaveLength(0);
+  });
+
+  it('words the refusals as dockerd does', async () => {
+    await pushBusybox(plain, 'busybox:latest');
+    await expect(machine.pull(`${plain.host}/busybox:none`)).rejects.toMatchObject({
+      kind: 'notFound',
+      message: `manifest for ${plain.host}/busybox:none not found: manifest unknown: manifest unknown`,
+    });
+    await expect(machine.pull('127.0.0.1:1/x')).rejects.toThrow(
+      'Get "http://127.0.0.1:1/v2/": connect: connection refused',
+    );
+    await expect(machine.pull(`${plain.host}/Busybox`)).rejects.toMatchObject({ kind: 'invalid' });
+  });
+});
+
+describe('push', () => {
+  it('sends what was pulled byte for byte, to a registry with TLS and passwords', async () => {
+    const built = await pushOdd(plain, 'some/odd:1');
+    const { image } = await machine.pull(`${plain.host}/some/odd:1`);
+    const target = `${secret.host}/copy/odd:v1`;
+    await machine.catalog.tag(image.id, target);
+    await expect(machine.push(target)).rejects.toThrow('no basic auth credentials');
+    const lines = await machine.push(target, auth);
+    expect(lines[0]!.status).toBe(`The push refers to repository [${secret.host}/copy/odd]`);
+    expect(lines.filter(({ status }) => status === 'Pushed').map(({ id }) => id)).toEqual(
+      expect.arrayContaining(built.diffIds.map(short)),
+    );
+    const { digest, size } = built.manifest;
+    expect(lines.slice(-2)).toEqual([
+      { status: `v1: digest: ${digest} size: ${size}` },
+      { progressDetail: {}, aux: { Tag: 'v1', Digest: digest, Size: size } },
+    ]);
+    expect(await manifestBytes(secret, 'copy/odd:v1')).toEqual(built.blobs.get(digest));
+    const again = await machine.push(target, auth);
+    expect(again.filter(({ status }) => status === 'Layer already exists')).toHaveLength(4);
+    const other = await testTransfers();
+    try {
+      await other.trust(secret);
+      const pulled = await other.pull(target, { auth });
+      expect(pulled.image.id).toBe(image.id);
+      for (const blob of [built.manifest, built.config, ...built.layers])
+        expect(digestOf(readFileSync(other.content.path(blob.digest)))).toBe(blob.digest);
+    } finally {
+      await other.dispose();
+    }
+    expect(machine.deps.events('image').at(-1)).toBe('push');
+  });
+
+  it('mounts layers that another repository of the registry has', async () => {
+    await pushBusybox(plain, 'mount/from:latest', { config: { Labels: { mount: '' } } });
+    const { image } = await machine.pull(`${plain.host}/mount/from`);
+    await machine.catalog.tag(image.id, `${plain.host}/mount/to:latest`);
+    const lines = await machine.push(`${plain.host}/mount/to:latest`);
+    expect(lines.some(({ status }) => status?.startsWith('Mounted from '))).toBe(true);
+  });
+
+  it('makes a manifest for an image that came without one', async () => {
+    const layer = await tarOf([{ name: 'made', content: 'here' }]);
+    await machine.unpack(layer);
+    const built = buildImage({ layers: [layer], compression: 'none' });
+    await machine.content.write(built.blobs.get(built.config.digest)!);
+    const image = await machine.catalog.add({ configDigest: built.config.digest, blobs: built.layers });
+    await machine.catalog.tag(image.id, `${plain.host}/made:latest`);
+    await machine.push(`${plain.host}/made:latest`);
+    const manifest = JSON.parse((await manifestBytes(plain, 'made:latest')).toString());
+    expect(manifest.config.digest).toBe(image.id);
+    expect(machine.catalog.get(image.id).repoDigests[0]).toMatch(`${plain.host}/made@sha256:`);
+    await expect(machine.push(`${plain.host}/nothing:latest`)).rejects.toMatchObject({
+      kind: 'notFound',
+      message: `An image does not exist locally with the tag: ${plain.host}/nothing`,
+    });
+  });
+});
+
+describe('login', () => {
+  const { signal } = new AbortController();
+
+  it('tells right passwords from wrong ones', async () => {
+    const serveraddress = secret.host;
+    expect(await machine.transfers.login({ ...auth, serveraddress }, signal)).toEqual({
+      Status: 'Login Succeeded',
+      IdentityToken: '',
+    });
+    await expect(machine.transfers.login({ ...auth, password: 'wrong', serveraddress }, signal)).rejects.toMatchObject({
+      kind: 'unauthorized',
+    });
+  });
+
+  it('takes no certificate that nobody vouches for, where the registry is not a local one', async () => {
+    const transport = new Transport({ userAgent: 'test' });
+    const url = new URL('/v2/', secret.url);
+    const strict = { origin: secret.url, prefix: '', mirror: false, insecure: false, tls: { ca: [] } };
+    const send = (endpoint: Endpoint) => transport.send(endpoint, { method: 'GET', url, signal });
+    try {
+      await expect(send(strict)).rejects.toThrow('tls: failed to verify certificate');
+      expect((await send({ ...strict, tls: { ca: [secret.ca!] } })).status).toBe(401);
+    } finally {
+      await transport.close();
+    }
+  });
+});
