@@ -18,7 +18,7 @@ export async function testImageStore() {
   const hostPlatform = { os: 'linux', architecture: 'amd64' };
   const catalog = new ImageCatalog({ content, layers, store, clock, log, hostPlatform });
   const rootfs = new OverlayRootfs({ dataRoot: root, mountRoot: join(root, 'mounts'), layers, catalog, store, log });
-  catalog.boot(() => rootfs.diffsInUse());
+  catalog.boot(() => rootfs.stacksInUse());
   return {
     root,
     catalog,

@@ -24,8 +24,8 @@ import type { Catalog, Descriptor } from '../store-port.ts';
 import { IndexFile, indexDocument } from './index-file.ts';
 import { chainIds, type ImageRecord, type ReferenceRecord } from './record.ts';
 
-/** What a container's root needs is kept though its image is gone. */
-export type DiffsInUse = () => Iterable<string>;
+/** Stacks of layers under containers: they are kept though their image is gone. */
+export type StacksInUse = () => Iterable<readonly string[]>;
 
 export class ImageCatalog implements Catalog {
   #content: BlobStore;
@@ -44,7 +44,7 @@ export class ImageCatalog implements Catalog {
   #generation = 0;
   #index: IndexFile;
   #collecting: Promise<{ deletedBytes: number }> | undefined;
-  #diffsInUse: DiffsInUse = () => [];
+  #stacksInUse: StacksInUse = () => [];
 
   constructor(deps: {
     content: BlobStore;
@@ -72,8 +72,8 @@ export class ImageCatalog implements Catalog {
   }
 
   /** Drops images whose content is gone, and references to nothing. Called when the layers have booted. */
-  boot(diffsInUse: DiffsInUse): void {
-    this.#diffsInUse = diffsInUse;
+  boot(stacksInUse: StacksInUse): void {
+    this.#stacksInUse = stacksInUse;
     for (const [id, record] of this.#images) {
       const missing =
         !this.#content.has(id) || record.config.rootfs.diff_ids.find((diffId) => !this.#layers.has(diffId));
@@ -298,8 +298,7 @@ export class ImageCatalog implements Catalog {
     this.#stored.images.delete(id);
     this.#touched(id);
     const others = new Set<string>();
-    for (const other of this.#images.values())
-      for (const chain of chainIds(other.config.rootfs.diff_ids)) others.add(chain);
+    for (const stack of this.#stacks()) for (const chain of chainIds(stack)) others.add(chain);
     return chainIds(config.rootfs.diff_ids)
       .filter((chain) => !others.has(chain))
       .reverse();
@@ -308,6 +307,11 @@ export class ImageCatalog implements Catalog {
   collect(): Promise<{ deletedBytes: number }> {
     this.#collecting ??= this.#collect().finally(() => (this.#collecting = undefined));
     return this.#collecting;
+  }
+
+  /** No collection is under way. */
+  async collected(): Promise<void> {
+    await this.#collecting?.catch(() => {});
   }
 
   /** Mark and sweep. Deleting takes time; when images changed meanwhile, the marks are made anew before the next one. */
@@ -337,10 +341,13 @@ export class ImageCatalog implements Catalog {
     };
   }
 
+  *#stacks(): Iterable<readonly string[]> {
+    yield* this.#stacksInUse();
+    for (const { config } of this.#images.values()) yield config.rootfs.diff_ids;
+  }
+
   #diffsKept(): Set<string> {
-    const kept = new Set(this.#diffsInUse());
-    for (const { config } of this.#images.values()) for (const diffId of config.rootfs.diff_ids) kept.add(diffId);
-    return kept;
+    return new Set([...this.#stacks()].flat());
   }
 
   /** Digests of all blobs that images and layers refer to. */

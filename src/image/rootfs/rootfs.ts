@@ -89,9 +89,9 @@ export class OverlayRootfs implements RootfsStore {
     }
   }
 
-  /** Diffs under writable layers; they stay though their image goes. */
-  *diffsInUse(): Iterable<string> {
-    for (const { record } of this.#records.all()) yield* record.diffIds;
+  /** The layers under each container; they stay though their image goes. */
+  *stacksInUse(): Iterable<readonly string[]> {
+    for (const { record } of this.#records.all()) yield record.diffIds;
   }
 
   async prepare(containerId: string, imageId: string): Promise<void> {

@@ -1,0 +1,222 @@
+/**
+ * `docker load`: a docker archive, an OCI layout or both in one tar, compressed or not. Every file of the archive enters the
+ * content store by its digest under a lease; only then the documents are read, so the order of entries does not matter
+ * and a name can claim no other content than it has. What no image took is collected again.
+ */
+import type { Readable } from 'node:stream';
+import { posix } from 'node:path';
+import { open } from 'node:fs/promises';
+import { invalid } from '../../errors.ts';
+import { shortId } from '../../lib/ids.ts';
+import { decompress } from '../../tar/decompress.ts';
+import { componentsOf } from '../../tar/extract.ts';
+import { readTar } from '../../tar/read.ts';
+import { checkedConfig } from '../catalog/catalog.ts';
+import { REF_NAME } from '../catalog/index-file.ts';
+import { readDocument } from '../content/content.ts';
+import { publishImage } from '../events.ts';
+import { layerMediaType } from '../layers/layers.ts';
+import { parseManifest, parsePlatform, platformMatches } from '../manifest.ts';
+import type { Image } from '../port.ts';
+import { canonical, familiar, parseReference, withDefaultTag } from '../reference.ts';
+import type { ImageServices } from '../services.ts';
+import type { Descriptor, Lease } from '../store-port.ts';
+import { progressLine } from './progress.ts';
+
+/** An image archive has a few files a layer; a million of them is an attack on the disk's inodes. */
+const MAX_FILES = 20_000;
+
+interface Files {
+  /** Digest by name in the archive. */
+  digest(name: string): string | undefined;
+  lease: Lease;
+}
+
+interface Found {
+  configDigest: string;
+  blobs: Descriptor[];
+  manifest?: Descriptor;
+  index?: Descriptor;
+  names: string[];
+}
+
+const bad = (why: string): Error => invalid(`invalid archive: ${why}`, { code: 'bad-archive' });
+
+/** Takes in all files. Links are old docker archives' way to share a layer. */
+async function takeFiles({ content }: ImageServices, source: Readable, lease: Lease): Promise<Files> {
+  const digests = new Map<string, string>();
+  const links = new Map<string, string>();
+  await readTar(await decompress(source), async (header, bytes) => {
+    if (digests.size + links.size > MAX_FILES) throw bad('too many files');
+    const name = componentsOf(header.name).join('/');
+    if (header.type === 'file') {
+      const { digest } = await content.writeStream(bytes);
+      lease.add(digest);
+      digests.set(name, digest);
+    } else if (header.type === 'symlink') {
+      links.set(name, componentsOf(posix.join(posix.dirname(name), header.linkname)).join('/'));
+    } else if (header.type === 'link') links.set(name, componentsOf(header.linkname).join('/'));
+  });
+  const digest = (name: string): string | undefined => {
+    let at = posix.normalize(name);
+    for (let hops = 0; hops < 16 && !digests.has(at) && links.has(at); hops++) at = links.get(at)!;
+    return digests.get(at);
+  };
+  return { digest, lease };
+}
+
+async function headOf(path: string): Promise<Buffer> {
+  const handle = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(8), 0, 8, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Images of index.json, down through nested indexes; of those only what the platform runs. */
+async function* ofLayout(services: ImageServices, files: Files, platform?: string): AsyncGenerator<Found> {
+  const { content } = services;
+  const root = files.digest('index.json');
+  if (!root) return;
+  const wanted = platform ? parsePlatform(platform, services.hostPlatform) : services.hostPlatform;
+  const top = parseManifest(await content.read(root), undefined);
+  if (top.kind !== 'index') throw bad('index.json is no index');
+  const queue = top.manifests.map((descriptor) => ({
+    descriptor,
+    names: namesOf(descriptor),
+    index: undefined as Descriptor | undefined,
+    depth: 0,
+  }));
+  for (let next = queue.shift(); next; next = queue.shift()) {
+    const { descriptor, names, index, depth } = next;
+    if (!content.has(descriptor.digest)) {
+      if (index) continue;
+      throw bad(`content ${descriptor.digest} is missing`);
+    }
+    files.lease.add(descriptor.digest);
+    const document = parseManifest(await content.read(descriptor.digest), descriptor.mediaType);
+    if (document.kind === 'index') {
+      if (depth > 3) throw bad('indexes are nested too deep');
+      for (const child of document.manifests) {
+        const fits = !child.platform || platformMatches(wanted, child.platform);
+        if (fits) queue.push({ descriptor: child, names, index: descriptor, depth: depth + 1 });
+      }
+      continue;
+    }
+    yield {
+      configDigest: document.config.digest,
+      blobs: document.layers,
+      manifest: descriptor,
+      ...(index ? { index } : {}),
+      names,
+    };
+  }
+}
+
+/** A full name, or none: a bare tag (as other tools write) names no image of ours. */
+function namesOf({ annotations = {} }: Descriptor): string[] {
+  const name = annotations['io.containerd.image.name'] ?? annotations[REF_NAME];
+  if (!name || (!annotations['io.containerd.image.name'] && !/[/:]/.test(name))) return [];
+  return [canonical(withDefaultTag(parseReference(name)))];
+}
+
+interface ManifestItem {
+  Config: string;
+  RepoTags?: string[] | null;
+  Layers: string[];
+}
+
+async function* ofDockerArchive(services: ImageServices, files: Files): AsyncGenerator<Found> {
+  const { content } = services;
+  const manifest = files.digest('manifest.json');
+  if (!manifest) return;
+  const items = await readDocument<ManifestItem[]>(content, manifest);
+  if (!Array.isArray(items)) throw bad('manifest.json is no list');
+  for (const item of items) {
+    if (typeof item?.Config !== 'string' || !Array.isArray(item.Layers)) throw bad('manifest.json is malformed');
+    const configDigest = files.digest(item.Config);
+    if (!configDigest) throw bad(`file ${item.Config} is missing`);
+    const blobs: Descriptor[] = [];
+    for (const layer of item.Layers) {
+      const digest = files.digest(String(layer));
+      if (!digest) throw bad(`file ${layer} is missing`);
+      const mediaType = layerMediaType(await headOf(content.path(digest)));
+      blobs.push({ mediaType, digest, size: content.size(digest) });
+    }
+    const names = (item.RepoTags ?? []).map((tag) => canonical(withDefaultTag(parseReference(String(tag)))));
+    yield { configDigest, blobs, names };
+  }
+}
+
+/** One entry an image: the docker archive has the names, the layout the manifest it came with. */
+async function imagesOf(services: ImageServices, files: Files, platform?: string): Promise<Found[]> {
+  const found = new Map<string, Found>();
+  const add = (image: Found): void => {
+    const known = found.get(image.configDigest);
+    if (known) for (const name of image.names) !known.names.includes(name) && known.names.push(name);
+    else found.set(image.configDigest, image);
+  };
+  for await (const image of ofLayout(services, files, platform)) add(image);
+  for await (const image of ofDockerArchive(services, files)) add(image);
+  if (!found.size) throw bad('it holds neither manifest.json nor index.json');
+  return [...found.values()];
+}
+
+async function* unpackLayers(
+  services: ImageServices,
+  image: Found,
+  files: Files,
+  quiet: boolean,
+): AsyncGenerator<object> {
+  const { content, layers } = services;
+  const { rootfs } = checkedConfig(await readDocument(content, image.configDigest));
+  files.lease.add(image.configDigest);
+  if (rootfs.diff_ids.length !== image.blobs.length) throw bad('the number of layers is not that of the config');
+  for (const [i, diffId] of rootfs.diff_ids.entries()) {
+    const blob = image.blobs[i]!;
+    files.lease.add(diffId);
+    files.lease.add(blob.digest);
+    if (!content.has(blob.digest)) throw bad(`layer ${blob.digest} is missing`);
+    if (layers.has(diffId)) continue;
+    const size = content.size(blob.digest);
+    if (!quiet) yield progressLine(shortId(diffId), 'Loading layer', 0, size);
+    await layers.unpack({ blob: { ...blob, size }, diffId });
+    if (!quiet) yield progressLine(shortId(diffId), 'Loading layer', size, size);
+  }
+}
+
+async function* nameImage(services: ImageServices, image: Image, names: readonly string[]): AsyncGenerator<object> {
+  for (const name of names) {
+    const shown = familiar(parseReference(name));
+    const before = await services.catalog.tag(image.id, name);
+    if (before && before !== image.id) {
+      yield { stream: `The image ${shown} already exists, renaming the old one with ID ${before} to empty string\n` };
+    }
+    yield { stream: `Loaded image: ${shown}\n` };
+  }
+  if (!names.length) yield { stream: `Loaded image ID: ${image.id}\n` };
+}
+
+/** Docker's JSON lines of the loading. Errors: invalid (code bad-archive). */
+export async function* loadImages(
+  services: ImageServices,
+  source: Readable,
+  options: { quiet: boolean; platform?: string },
+): AsyncGenerator<object> {
+  const { content, catalog, bus } = services;
+  const lease = content.lease();
+  try {
+    const files = await takeFiles(services, source, lease);
+    for (const found of await imagesOf(services, files, options.platform)) {
+      yield* unpackLayers(services, found, files, options.quiet);
+      const image = await catalog.add(found);
+      yield* nameImage(services, image, found.names);
+      publishImage(bus, 'load', image);
+    }
+  } finally {
+    lease.release();
+    await catalog.collect();
+  }
+}
