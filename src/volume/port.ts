@@ -20,7 +20,11 @@ export interface Volumes {
     options?: Record<string, string>;
     labels?: Record<string, string>;
     anonymous?: boolean;
+    /** Id of the container about to use it: until that container names it, nobody else can remove it. */
+    reference?: string;
   }): Promise<VolumeInfo>;
+  /** The container of `reference` was not made after all. Idempotent. */
+  release(name: string, reference: string): void;
   /** Mounts it for this container and publishes `volume mount`. Returns the path on the host. Idempotent per user. */
   mount(name: string, containerId: string, attributes: Record<string, string>): Promise<string>;
   /** Publishes `volume unmount`. Idempotent. */
