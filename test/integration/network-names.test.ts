@@ -1,0 +1,266 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Sandbox } from '../../src/network/port.ts';
+import { eventually } from '../support/eventually.ts';
+import { Host } from './network-client.ts';
+
+const host = new Host();
+let other: string;
+
+const dig = (netns: string, query: string): Promise<string> =>
+  host.sh(`dig +short +time=2 +tries=1 @127.0.0.11 ${query}`, netns);
+
+/** A name server of the outside world: answers everything with 203.0.113.7, or with a very long text over TCP. */
+const UPSTREAM = `python3 -c '
+import socket, struct, threading
+def answer(query, tcp):
+  end = query.index(b"\\0", 12) + 5
+  kind = struct.unpack(">H", query[end-4:end-2])[0]
+  head = query[:2]
+  if kind == 1: records = [struct.pack(">HHHIH", 0xc00c, 1, 1, 60, 4) + socket.inet_aton("203.0.113.7")]
+  elif kind == 16 and tcp: records = [struct.pack(">HHHIH", 0xc00c, 16, 1, 60, 201) + b"\\xc8" + b"x" * 200] * 20
+  else: records = []
+  flags = 0x8380 if kind == 16 and not tcp else 0x8180
+  return head + struct.pack(">HHHHH", flags, 1, len(records), 0, 0) + query[12:end] + b"".join(records)
+def datagrams():
+  s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 53))
+  while True:
+    query, peer = s.recvfrom(4096); s.sendto(answer(query, False), peer)
+threading.Thread(target=datagrams, daemon=True).start()
+t = socket.socket(); t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); t.bind(("0.0.0.0", 53)); t.listen()
+while True:
+  c, _ = t.accept(); c.recv(2); reply = answer(c.recv(4096), True); c.sendall(struct.pack(">H", len(reply)) + reply); c.close()'`;
+
+beforeAll(async () => {
+  await host.ready;
+  other = await host.neighbour();
+  await host.call('boot');
+  await host.call('start', UPSTREAM, other);
+  await host.call('create', {
+    Name: 'front',
+    EnableIPv6: true,
+    IPAM: {
+      Config: [
+        {
+          Subnet: '10.89.0.0/24',
+          IPRange: '10.89.0.128/25',
+          Gateway: '10.89.0.1',
+          AuxiliaryAddresses: { printer: '10.89.0.128' },
+        },
+      ],
+    },
+  });
+});
+
+afterAll(() => host.end());
+
+describe('a user-defined network', () => {
+  let web: Sandbox;
+  let db: Sandbox;
+
+  beforeAll(async () => {
+    web = await host.up('web', { mode: 'front', endpoints: { front: { Aliases: ['www', 'shared'] } } });
+    db = await host.up('db', {
+      mode: 'front',
+      hostname: 'database',
+      endpoints: { front: { Aliases: ['shared'], IPAMConfig: { IPv4Address: '10.89.0.50' }, Links: ['web:site'] } },
+    });
+    await host.serve(web);
+  });
+
+  it('gives addresses of its range, static ones, and both families', () => {
+    expect(web.endpoints.front).toMatchObject({
+      IPAddress: '10.89.0.129',
+      IPPrefixLen: 24,
+      Gateway: '10.89.0.1',
+      GlobalIPv6PrefixLen: 64,
+    });
+    expect(db.endpoints.front).toMatchObject({
+      IPAddress: '10.89.0.50',
+      DNSNames: ['db', 'shared', expect.any(String), 'database'],
+    });
+    expect(web.endpoints.front!.GlobalIPv6Address).toMatch(/^fd/);
+  });
+
+  it('resolves names, aliases, short ids, hostnames, links and addresses', async () => {
+    expect(await host.sh(`cat ${web.resolvConfPath}`)).toBe('nameserver 127.0.0.11\noptions ndots:0');
+    expect(await dig(db.netnsPath, 'web')).toBe('10.89.0.129');
+    expect(await dig(db.netnsPath, 'WWW.')).toBe('10.89.0.129');
+    expect(await dig(db.netnsPath, 'web.front')).toBe('10.89.0.129');
+    expect(await dig(db.netnsPath, 'site')).toBe('10.89.0.129');
+    expect(await dig(web.netnsPath, 'site')).not.toBe('10.89.0.129');
+    expect(await dig(web.netnsPath, 'database')).toBe('10.89.0.50');
+    expect(await dig(web.netnsPath, Buffer.from('db').toString('hex').padEnd(12, '0'))).toBe('10.89.0.50');
+    expect(await dig(db.netnsPath, '-t AAAA web')).toBe(web.endpoints.front!.GlobalIPv6Address);
+    expect(await dig(db.netnsPath, '-x 10.89.0.129')).toBe('web.front.');
+    expect(await dig(db.netnsPath, `-x ${web.endpoints.front!.GlobalIPv6Address}`)).toBe('web.front.');
+    expect(await dig(db.netnsPath, '+tcp web')).toBe('10.89.0.129');
+  });
+
+  it('lets containers of one alias take turns', async () => {
+    const answers = [await dig(db.netnsPath, 'shared'), await dig(db.netnsPath, 'shared')].map((text) =>
+      text.split('\n'),
+    );
+    expect(answers.map((lines) => [...lines].sort())).toEqual([
+      ['10.89.0.129', '10.89.0.50'],
+      ['10.89.0.129', '10.89.0.50'],
+    ]);
+    expect(answers[0]![0]).not.toBe(answers[1]![0]);
+  });
+
+  it("asks the host's servers for the rest, over UDP and for large answers over TCP", async () => {
+    expect(await eventually(() => dig(db.netnsPath, 'example.com'))).toBe('203.0.113.7');
+    expect((await dig(db.netnsPath, '-t TXT large.example')).length).toBeGreaterThan(4000);
+  });
+
+  it('carries traffic in IPv6, also through a published port', async () => {
+    expect(await host.get(`http://[${web.endpoints.front!.GlobalIPv6Address}]/`, db.netnsPath)).toContain(
+      db.endpoints.front!.GlobalIPv6Address,
+    );
+    const six = await host.up('six', {
+      mode: 'front',
+      portBindings: { '80/tcp': [{ HostIp: '', HostPort: '8066' }] },
+      exposedPorts: ['80/tcp'],
+    });
+    await host.serve(six);
+    expect(await host.get('http://[2001:db8:ff::1]:8066/', other)).toContain('2001:db8:ff::53');
+    expect(await host.get('http://198.51.100.1:8066/', other)).toContain('198.51.100.53');
+    await host.call('down', 'six');
+  });
+
+  it('is kept apart from other networks, until a container is connected to both', async () => {
+    const lone = await host.up('lone');
+    expect(await host.get('http://10.89.0.129/', lone.netnsPath)).toBe('unreachable');
+    expect(await host.call('reach', 'lone', 'web')).toMatchObject({
+      reachable: false,
+      summary: 'lone and web share no network, and web publishes no port',
+    });
+    const both: Sandbox = await host.call('connect', 'lone', 'front', {
+      Aliases: ['friend'],
+      MacAddress: '02:00:00:00:00:42',
+    });
+    expect(Object.keys(both.endpoints).sort()).toEqual(['bridge', 'front']);
+    expect(both.endpoints.front!.MacAddress).toBe('02:00:00:00:00:42');
+    expect(await host.sh('ip -br link show eth1', lone.netnsPath)).toContain('02:00:00:00:00:42');
+    expect(await host.get('http://10.89.0.129/', lone.netnsPath)).toContain('from ');
+    expect(await dig(web.netnsPath, 'friend')).toBe(both.endpoints.front!.IPAddress);
+    expect(await host.call('reach', 'lone', 'web')).toMatchObject({ reachable: true });
+    const back: Sandbox = await host.call('disconnect', 'lone', 'front');
+    expect(Object.keys(back.endpoints)).toEqual(['bridge']);
+    expect(await dig(web.netnsPath, 'friend')).not.toContain('10.89');
+    expect(await host.sh('ip -br link', lone.netnsPath)).not.toContain('eth1');
+    await expect(host.call('disconnect', 'lone', 'front')).rejects.toThrow('is not connected to network front');
+    await host.call('down', 'lone');
+  });
+
+  it('counts its containers in inspect, and stays while it has some', async () => {
+    const { Containers, Names } = await host.call('inspect', 'front');
+    expect(
+      Object.values(Containers)
+        .map((one: any) => one.Name)
+        .sort(),
+    ).toEqual(['db', 'web']);
+    expect(Names.shared.sort()).toEqual(['db', 'web']);
+    await expect(host.call('remove', 'front')).rejects.toMatchObject({
+      kind: 'forbidden',
+      message: expect.stringContaining('has active endpoints'),
+    });
+  });
+
+  it('answers names after the daemon came back', async () => {
+    await host.call('reboot');
+    expect(await dig(db.netnsPath, 'web')).toBe('10.89.0.129');
+  });
+
+  it('goes away whole', async () => {
+    await Promise.all(['web', 'db'].map((name) => host.call('down', name)));
+    await host.call('remove', 'front');
+    expect(await host.sh('ip -br link')).not.toContain('br-');
+    expect(await host.sh('nft list set inet reactord bridges')).not.toContain('br-');
+    await expect(host.call('inspect', 'front')).rejects.toMatchObject({
+      kind: 'notFound',
+      message: 'network front not found',
+    });
+  });
+});
+
+describe('networks of other kinds', () => {
+  it('internal: neighbours and their names are reached, nothing outside', async () => {
+    await host.call('create', { Name: 'closed', Internal: true });
+    const [a, b] = await Promise.all([host.up('ia', { mode: 'closed' }), host.up('ib', { mode: 'closed' })]);
+    await host.serve(b);
+    expect(await host.get(`http://${b.endpoints.closed!.IPAddress}/`, a.netnsPath)).toContain('from ');
+    expect(await dig(a.netnsPath, 'ib')).toBe(b.endpoints.closed!.IPAddress);
+    expect(await dig(a.netnsPath, 'example.com')).toBe('');
+    expect(await host.sh('ip route show default', a.netnsPath)).toBe('');
+    await host.sh(`ip route add default via $(ip -4 route | cut -d" " -f1 | cut -d/ -f1 | sed "s/0$/1/")`, a.netnsPath);
+    expect(await host.get('http://198.51.100.53:53/', a.netnsPath)).toBe('unreachable');
+    await Promise.all(['ia', 'ib'].map((name) => host.call('down', name)));
+  });
+
+  it('icc=false: containers do not reach each other, but published ports and the way out work', async () => {
+    await host.call('create', {
+      Name: 'strict',
+      Options: {
+        'com.docker.network.bridge.enable_icc': 'false',
+        'com.docker.network.bridge.name': 'strict0',
+        'com.docker.network.driver.mtu': '1400',
+      },
+    });
+    const a = await host.up('sa', { mode: 'strict' });
+    const b = await host.up('sb', { mode: 'strict', exposedPorts: ['80/tcp'], publishAll: true });
+    await host.serve(b);
+    expect(await host.get(`http://${b.endpoints.strict!.IPAddress}/`, a.netnsPath)).toBe('unreachable');
+    const port = b.ports['80/tcp']![0]!.HostPort;
+    expect(Number(port)).toBeGreaterThanOrEqual(49153);
+    expect(await host.get(`http://127.0.0.1:${port}/`)).toContain('from ');
+    expect(await host.sh('ip link show strict0; ip link show eth0', a.netnsPath)).toContain('mtu 1400');
+    expect(await dig(a.netnsPath, 'example.com')).toBe('203.0.113.7');
+    expect((await host.call('reach', 'sa', 'sb')).paths[0].checks).toContainEqual(
+      expect.objectContaining({ holds: false, detail: expect.stringContaining('icc is off') }),
+    );
+    await Promise.all(['sa', 'sb'].map((name) => host.call('down', name)));
+  });
+
+  it('macvlan: containers talk over the parent, and find each other in their hosts files', async () => {
+    await host.call('create', {
+      Name: 'lan',
+      Driver: 'macvlan',
+      Options: { parent: 'up0' },
+      IPAM: { Config: [{ Subnet: '198.51.100.0/24', IPRange: '198.51.100.64/26', Gateway: '198.51.100.53' }] },
+    });
+    const a = await host.up('ma', { mode: 'lan' });
+    const b = await host.up('mb', { mode: 'lan' });
+    await host.serve(b);
+    expect(await host.get(`http://${b.endpoints.lan!.IPAddress}/`, a.netnsPath)).toContain(a.endpoints.lan!.IPAddress);
+    expect(await host.get(`http://${b.endpoints.lan!.IPAddress}/`, other)).toContain('198.51.100.53');
+    expect(await host.sh(`grep mb ${a.hostsPath}`)).toContain(b.endpoints.lan!.IPAddress);
+    await Promise.all(['ma', 'mb'].map((name) => host.call('down', name)));
+    await host.call('remove', 'lan');
+    expect(await host.sh('ip -br link show up0')).toContain('up0');
+  });
+
+  it("none has a loopback only, and container: shares another one's namespace", async () => {
+    const none = await host.up('nobody', { mode: 'none' });
+    expect(await host.sh('ip -br link | wc -l', none.netnsPath)).toBe('1');
+    const first = await host.up('first');
+    const second = await host.up('second', {
+      mode: `container:${Buffer.from('first').toString('hex').padEnd(64, '0')}`,
+    });
+    expect(second.netnsPath).toBe(first.netnsPath);
+    await Promise.all(['nobody', 'second', 'first'].map((name) => host.call('down', name)));
+    expect(await host.sh('ip -br link | grep veth')).toBe('');
+  });
+
+  it('connecting and disconnecting again and again leaks nothing', async () => {
+    await host.call('create', { Name: 'busy' });
+    await host.up('one');
+    for (let round = 0; round < 10; round++) {
+      await host.call('connect', 'one', 'busy', {});
+      await host.call('disconnect', 'one', 'busy');
+    }
+    await host.call('down', 'one');
+    await host.call('remove', 'busy');
+    expect(await host.sh('ip -br link | grep veth')).toBe('');
+    expect(await host.sh(`ls ${host.directory}/exec/netns`)).toBe('');
+  });
+});
