@@ -125,6 +125,12 @@ export class Links {
       }));
   }
 
+  /** '' for a link without one. */
+  async alias(link: string): Promise<string> {
+    const { stdout } = await runTool('ip', ['-j', 'link', 'show', 'dev', link], { deadline: DEADLINE_MS });
+    return (JSON.parse(stdout || '[]') as { ifalias?: string }[])[0]?.ifalias ?? '';
+  }
+
   /** Destinations the host has routes for, without the default. */
   async routes(): Promise<Subnet[]> {
     const read = async (args: string[]): Promise<Subnet[]> => {

@@ -1,5 +1,5 @@
 /** Makes and unmakes a network on the host: its link, addresses, sysctls, rules and DNS server. Idempotent. */
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { invalid, notFound } from '../errors.ts';
@@ -27,8 +27,9 @@ export interface NetworkLinksDeps {
   ipv6: boolean;
 }
 
+/** Asked of /proc/sys, which shows the namespace of who asks; /sys shows that of who mounted it. */
 export const linkExists = (name: string): Promise<boolean> =>
-  access(`/sys/class/net/${name}`).then(
+  access(`/proc/sys/net/ipv4/conf/${name}`).then(
     () => true,
     () => false,
   );
@@ -133,8 +134,8 @@ export class NetworkLinks implements NetworkEffects {
 
   /** A link that was there before us, as a given bridge or parent, is not ours to change or remove. */
   async #isOurs(record: NetworkRecord): Promise<boolean> {
-    const alias = await readFile(`/sys/class/net/${record.link}/ifalias`, 'utf8').catch(() => '');
-    return alias.trim() === this.#deps.tag + record.id;
+    if (!record.link || !(await linkExists(record.link))) return false;
+    return (await this.#deps.links.alias(record.link)) === this.#deps.tag + record.id;
   }
 
   async unmake(record: NetworkRecord): Promise<void> {

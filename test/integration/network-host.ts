@@ -23,8 +23,6 @@ const tool = (command: string, args: string[]): string => {
 };
 
 tool('mount', ['--make-rprivate', '/']);
-// The helper's own /sys shows the links of its own namespace.
-tool('mount', ['-t', 'sysfs', 'sysfs', '/sys']);
 mkdirSync(directory, { recursive: true });
 tool('mount', ['-t', 'tmpfs', 'tmpfs', directory]);
 tool('ip', ['link', 'set', 'lo', 'up']);
