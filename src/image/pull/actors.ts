@@ -173,7 +173,7 @@ export function layerLogic({ downloads, layers }: PullDeps): typeof layerMachine
       queue: fromPromise(async ({ input: { blob, session, feed, id }, signal }) => {
         const download = downloads.join(session, blob, {
           progress: (current) => feed.figures(id, 'Downloading', current, blob.size),
-          retry: (delay) => feed.say(update(id, `Retrying in ${Math.ceil(delay / 1000)} seconds`)),
+          retry: (delay) => feed.say(update(id, `Retrying in ${Math.max(1, Math.ceil(delay / 1000))} seconds`)),
         });
         signal.addEventListener('abort', download.leave, { once: true });
         await download.started.catch((error: unknown) => {

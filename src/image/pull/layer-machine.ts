@@ -96,6 +96,7 @@ export const layerMachine = setup({
       },
     },
     done: { type: 'final', entry: 'tellDone' },
-    failed: { type: 'final', entry: 'tellFailed' },
+    /** Not final: the parent ends with this, and a child's end must not be told to an actor that has ended. */
+    failed: { entry: 'tellFailed' },
   },
 });

@@ -123,6 +123,7 @@ export class Downloads {
     } finally {
       release();
     }
+    transfer.controller.signal.throwIfAborted();
     await content.commitIngest(blob.digest);
   }
 

@@ -1,0 +1,346 @@
+/** Hostile and broken registries: a clear error, nothing half done, and the next pull works. */
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createTransfers } from '../../src/image/transfers.ts';
+import { type FaultyRegistry, type Interceptor, sendBlob, startFaultyRegistry } from '../support/faulty-registry.ts';
+import { eventually } from '../support/eventually.ts';
+import { buildImage, type BuiltImage, tarOf } from '../support/fixture-image.ts';
+import { testTransfers } from '../support/transfers.ts';
+
+const LAYER_BYTES = 3 << 20;
+
+/** One big layer that does not compress, and a small one. */
+async function makeImage(): Promise<BuiltImage> {
+  const big = await tarOf([{ name: 'big', content: randomBytes(LAYER_BYTES) }]);
+  return buildImage({ layers: [big, await tarOf([{ name: 'small', content: 'small' }])] });
+}
+
+let registry: FaultyRegistry;
+let elsewhere: FaultyRegistry;
+let machine: Awaited<ReturnType<typeof testTransfers>>;
+let reference: string;
+
+const limits = { headersMs: 500, stallMs: 500 };
+
+beforeAll(async () => {
+  registry = await startFaultyRegistry(await makeImage());
+  elsewhere = await startFaultyRegistry(registry.image);
+});
+afterAll(() => Promise.all([registry.stop(), elsewhere.stop()]));
+beforeEach(async () => {
+  machine = await testTransfers({ config: { maxDownloadAttempts: 3 }, tuning: { limits } });
+  reference = `${registry.host}/image:latest`;
+});
+afterEach(async () => {
+  registry.intercept = undefined;
+  elsewhere.intercept = undefined;
+  registry.requests = [];
+  elsewhere.requests = [];
+  await machine.dispose();
+});
+
+const bigLayer = () => registry.image.layers[0]!;
+const bigBytes = (): Buffer => registry.image.blobs.get(bigLayer().digest)!;
+const isBigLayer = (url: string): boolean => url.endsWith(bigLayer().digest);
+const onLayer =
+  (answer: Interceptor): Interceptor =>
+  (request, response) =>
+    isBigLayer(request.url) ? answer(request, response) : false;
+const onManifest =
+  (answer: (response: ServerResponse) => unknown): Interceptor =>
+  (request, response) =>
+    request.url.includes('/manifests/') ? void answer(response) : false;
+const manifestIs = (document: object, type = registry.image.manifest.mediaType) =>
+  onManifest((response) => response.writeHead(200, { 'content-type': type }).end(JSON.stringify(document)));
+const original = () => JSON.parse(registry.image.blobs.get(registry.image.manifest.digest)!.toString());
+
+/** Bytes without end, as fast as they are taken. */
+function endless(response: ServerResponse): void {
+  const more = (): void => {
+    while (!response.destroyed && response.write(Buffer.alloc(1 << 20)));
+  };
+  response.on('drain', more);
+  response.writeHead(200, { 'content-type': 'application/octet-stream' });
+  more();
+}
+
+async function expectNothingThere(): Promise<void> {
+  expect(machine.catalog.list()).toEqual([]);
+  expect([...machine.deps.reactor.entries('pull')]).toEqual([]);
+  expect(machine.deps.events('image')).toEqual([]);
+  // Another layer of the same image may have been on its way when the pull ended.
+  await eventually(async () => {
+    await machine.catalog.collect();
+    return machine.content.digests().length + machine.layers.all().length === 0;
+  });
+}
+
+const faults: [name: string, fault: () => Interceptor, error: RegExp, kind: string][] = [
+  [
+    'a layer of other bytes',
+    () => onLayer((request, response) => sendBlob(request, response, randomBytes(bigLayer().size))),
+    /filesystem layer verification failed for digest sha256:/,
+    'internal',
+  ],
+  [
+    'a layer without end',
+    () => onLayer((_, response) => endless(response)),
+    /more than the \d+ bytes of its descriptor/,
+    'internal',
+  ],
+  [
+    'a layer that ends too early, whatever is tried',
+    () =>
+      onLayer(
+        (request, response) => (
+          request.headers.range ? response.destroy() : sendBlob(request, response, bigBytes().subarray(0, 1 << 20)),
+          true
+        ),
+      ),
+    /unexpected EOF|connection reset/,
+    'internal',
+  ],
+  [
+    'a layer that stalls',
+    () =>
+      onLayer(
+        (_, response) => void response.writeHead(200, { 'content-length': bigLayer().size }).write(Buffer.alloc(10)),
+      ),
+    /stopped sending/,
+    'internal',
+  ],
+  ['a registry that never answers', () => onManifest(() => {}), /timeout awaiting response headers/, 'internal'],
+  ['a manifest without end', () => onManifest(endless), /larger than 4194304 bytes/, 'internal'],
+  [
+    'a manifest with both layers and manifests (CVE-2021-41190)',
+    () => manifestIs({ ...original(), manifests: [] }),
+    /expected manifest but found/,
+    'invalid',
+  ],
+  [
+    'a login page',
+    () =>
+      onManifest((response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Welcome</html>')),
+    /expected a manifest but received text\/html/,
+    'internal',
+  ],
+  [
+    'a manifest that is no JSON',
+    () => onManifest((response) => response.writeHead(200).end('{"schemaVersion":')),
+    /not JSON/,
+    'invalid',
+  ],
+  [
+    'a layer named by a path (CVE-2024-3727)',
+    () => manifestIs({ ...original(), layers: [{ ...original().layers[0], digest: 'sha256:../../../../etc/passwd' }] }),
+    /invalid checksum digest/,
+    'invalid',
+  ],
+  [
+    'a manifest that hides a layer of its config',
+    () => manifestIs({ ...original(), layers: original().layers.slice(1) }),
+    /1 layers but 2 diff ids/,
+    'invalid',
+  ],
+  [
+    'errors without end',
+    () => onLayer((_, response) => response.writeHead(503).end()),
+    /unexpected HTTP status: 503/,
+    'internal',
+  ],
+  [
+    'too many requests, for an hour',
+    () => onManifest((response) => response.writeHead(429, { 'retry-after': '3600' }).end()),
+    /toomanyrequests/,
+    'unavailable',
+  ],
+  [
+    'redirects in a circle',
+    () => onLayer((request, response) => response.writeHead(307, { location: request.url }).end()),
+    /stopped after 10 redirects/,
+    'internal',
+  ],
+  [
+    'a redirect into a file',
+    () => onLayer((_, response) => response.writeHead(307, { location: 'file:///etc/passwd' }).end()),
+    /redirect from http:\/\/ to file:\/\/ refused/,
+    'internal',
+  ],
+  [
+    'an image that does not exist, or is secret',
+    () =>
+      onManifest((response) =>
+        response
+          .writeHead(403, { 'content-type': 'application/json' })
+          .end('{"errors":[{"code":"DENIED","message":"no"}]}'),
+      ),
+    /pull access denied for .*\/image, repository does not exist or may require 'docker login': denied: no/,
+    'notFound',
+  ],
+];
+
+describe('a pull', () => {
+  it.each(faults)('survives %s', async (_, fault, message, kind) => {
+    registry.intercept = fault();
+    const error = await machine.pull(reference).then(
+      () => undefined,
+      (thrown: Error) => thrown,
+    );
+    expect(error).toMatchObject({ kind, message: expect.stringMatching(message) });
+    expect(registry.requests.length).toBeLessThan(40);
+    await expectNothingThere();
+    registry.intercept = undefined;
+    const { image } = await machine.pull(reference);
+    expect(image.id).toBe(registry.image.config.digest);
+  });
+
+  it('refuses a layer that unpacks to something else than its diff id', async () => {
+    const { image } = registry;
+    registry.image = buildImage({ layers: [await tarOf([{ name: 'x', content: 'x' }])] });
+    const config = registry.image.config;
+    const swapped = buildImage({ layers: [await tarOf([{ name: 'swapped', content: 'swapped' }])] });
+    registry.image.blobs.set(swapped.layers[0]!.digest, swapped.blobs.get(swapped.layers[0]!.digest)!);
+    registry.intercept = manifestIs({ ...original(), config, layers: swapped.layers });
+    try {
+      await expect(machine.pull(reference)).rejects.toThrow(/diff ?id|digest/i);
+      await expectNothingThere();
+      expect(readdirSync(join(machine.root, 'overlay2')).filter((name) => name.length > 10)).toEqual([]);
+    } finally {
+      registry.image = image;
+    }
+  });
+
+  it('goes on where a broken connection left it, and where the last daemon left it', async () => {
+    let broken = 0;
+    registry.intercept = onLayer((request, response) => {
+      if (++broken > 2) return false;
+      const from = Number(/\d+/.exec(request.headers.range ?? '0')![0]);
+      response.writeHead(from ? 206 : 200, {
+        'content-length': bigLayer().size - from,
+        ...(from ? { 'content-range': `bytes ${from}-${bigLayer().size - 1}/${bigLayer().size}` } : {}),
+      });
+      response.write(bigBytes().subarray(from, from + (1 << 20)), () => response.destroy());
+    });
+    await machine.pull(reference);
+    const ranges = registry.requests.filter(({ url }) => isBigLayer(url)).map(({ headers }) => headers.range);
+    expect(ranges).toHaveLength(3);
+    expect(ranges[0]).toBeUndefined();
+    for (const range of ranges.slice(1)) expect(range).toMatch(/^bytes=[1-9]\d*-$/);
+
+    const later = await testTransfers();
+    try {
+      writeFileSync(later.content.ingestPath(bigLayer().digest), bigBytes().subarray(0, 2 << 20));
+      registry.intercept = undefined;
+      registry.requests = [];
+      await later.pull(reference);
+      expect(registry.requests.find(({ url }) => isBigLayer(url))!.headers.range).toBe(`bytes=${2 << 20}-`);
+    } finally {
+      await later.dispose();
+    }
+  });
+
+  it('begins anew when what was left is rotten, and where the registry knows no ranges', async () => {
+    const path = machine.content.ingestPath(bigLayer().digest);
+    writeFileSync(path, randomBytes(1 << 20));
+    await machine.pull(reference);
+    expect(existsSync(path)).toBe(false);
+    const later = await testTransfers();
+    try {
+      writeFileSync(later.content.ingestPath(bigLayer().digest), randomBytes(1 << 20));
+      registry.intercept = onLayer((_, response) => response.writeHead(200).end(bigBytes()));
+      await later.pull(reference);
+    } finally {
+      await later.dispose();
+    }
+  });
+
+  it('tries again after errors that pass', async () => {
+    const failures = new Map<string, number>();
+    registry.intercept = (request, response) => {
+      const count = (failures.get(request.url) ?? 0) + 1;
+      failures.set(request.url, count);
+      if (request.url === '/v2/' || count > 2) return false;
+      response.writeHead(count === 1 ? 503 : 429, { 'retry-after': '0' }).end();
+    };
+    const { image, statuses } = await machine.pull(reference);
+    expect(image.id).toBe(registry.image.config.digest);
+    expect(statuses.some((text) => text.includes('Retrying in'))).toBe(true);
+  });
+
+  it('asks a mirror first, and goes on when it fails', async () => {
+    const config = { registryMirrors: [elsewhere.url, registry.url] };
+    const { content, layers, catalog, deps } = machine;
+    const transfers = createTransfers({ ...deps, config: { ...deps.config, ...config }, content, layers, catalog });
+    elsewhere.intercept = onManifest((response) => response.writeHead(404).end());
+    try {
+      const image = await transfers.pull('image', { auth: { username: 'u', password: 'p' } });
+      expect(image.repoTags).toEqual(['image:latest']);
+      expect(elsewhere.requests.map(({ url }) => url)).toContain('/v2/library/image/manifests/latest');
+      for (const { headers } of [...elsewhere.requests, ...registry.requests])
+        expect(headers.authorization).toBeUndefined();
+    } finally {
+      await transfers.stop();
+    }
+  });
+});
+
+describe('credentials', () => {
+  const auth = { username: 'user', password: 'open sesame' };
+  const basic = `Basic ${Buffer.from('user:open sesame').toString('base64')}`;
+  const challenge = (realm: string) => ({ 'www-authenticate': `Bearer realm="${realm}",service="test"` });
+
+  /** Bearer tokens by scope, as Docker Hub has them. */
+  const tokenServer: Interceptor = (request, response) => {
+    if (request.url.startsWith('/token'))
+      return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"token":"t0ken"}');
+    if (request.headers.authorization === 'Bearer t0ken') return false;
+    response.writeHead(401, challenge(`${registry.url}/token`)).end();
+  };
+
+  it('become a token for just this repository', async () => {
+    registry.intercept = tokenServer;
+    await machine.pull(reference, { auth });
+    const asked = registry.requests.filter(({ url }) => url.startsWith('/token'));
+    expect(asked).toHaveLength(1);
+    expect(new URL(asked[0]!.url, registry.url).searchParams.get('scope')).toBe('repository:image:pull');
+    expect(asked[0]!.headers.authorization).toBe(basic);
+    const others = registry.requests.filter(({ url }) => !url.startsWith('/token'));
+    for (const { headers } of others) expect([undefined, 'Bearer t0ken']).toContain(headers.authorization);
+  });
+
+  it('stay behind when the registry sends us to another host', async () => {
+    registry.intercept = (request, response) => {
+      if (tokenServer(request, response) !== false) return;
+      if (!isBigLayer(request.url)) return false;
+      response.writeHead(307, { location: `${elsewhere.url}${request.url}` }).end();
+    };
+    await machine.pull(reference, { auth });
+    expect(elsewhere.requests).toHaveLength(1);
+    expect(elsewhere.requests[0]!.headers.authorization).toBeUndefined();
+  });
+
+  it('are not given to another host that asks for them (CVE-2020-15157)', async () => {
+    registry.intercept = onLayer((request, response) =>
+      response.writeHead(307, { location: `${elsewhere.url}${request.url}` }).end(),
+    );
+    elsewhere.intercept = (_, response) => void response.writeHead(401, challenge(`${elsewhere.url}/token`)).end();
+    await expect(machine.pull(reference, { auth })).rejects.toMatchObject({ kind: 'unauthorized' });
+    expect(elsewhere.requests.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
+    for (const { headers } of elsewhere.requests) expect(headers.authorization).toBeUndefined();
+    await expectNothingThere();
+  });
+
+  it('are not asked for again and again', async () => {
+    registry.intercept = (request, response) => {
+      if (request.url.startsWith('/token'))
+        return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"token":"stale"}');
+      response.writeHead(401, challenge(`${registry.url}/token`)).end();
+    };
+    await expect(machine.pull(reference, { auth })).rejects.toMatchObject({ kind: 'unauthorized' });
+    expect(registry.requests.length).toBeLessThan(6);
+    await expectNothingThere();
+  });
+});
