@@ -7,16 +7,18 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { createActor, fromPromise, waitFor } from 'xstate';
 import { createApp } from './api/app.ts';
+import type { Counts, SystemInfo } from './api/routes/system.ts';
 import { listen, type Listening } from './api/server.ts';
 import { createBuildRoom } from './build/room.ts';
 import { Bus } from './bus/bus.ts';
 import type { Config } from './config/config.ts';
 import { reloaded } from './config/load.ts';
-import { createContainerRoom } from './container/room.ts';
+import { type ContainerRoom, createContainerRoom } from './container/room.ts';
 import { readHostFacts } from './host/facts.ts';
-import { createImageRoom } from './image/room.ts';
+import { createImageRoom, type ImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
+import { createMetricsRoom } from './monitor/room.ts';
 import { createNetworkRoom } from './network/room.ts';
 import { armDrill, parseDrill } from './reactor/drill.ts';
 import { lifecycle } from './reactor/lifecycle.ts';
@@ -25,10 +27,10 @@ import type { Room, RoomDeps } from './reactor/room.ts';
 import { stateText } from './reactor/state-text.ts';
 import { createShimRuntime } from './runtime/shim/runtime.ts';
 import { lockDataRoot, writePidfile } from './service/lock.ts';
-import { createSampler } from './stats/sampler.ts';
 import { keepJournal } from './store/retention.ts';
 import { sqliteStore } from './store/sqlite.ts';
-import { systemInfo } from './system-info.ts';
+import { readComponents, systemInfo } from './system-info.ts';
+import { createVisualizerRoom } from './visualizer/room.ts';
 import { createVolumeRoom } from './volume/room.ts';
 
 export interface Daemon {
@@ -50,10 +52,14 @@ type Release = () => unknown;
 
 interface Parts {
   deps: RoomDeps;
-  rooms: Room[];
-  stopContainers(seconds: number): Promise<void>;
-  release: Release[];
+  /** Rooms that containers need, then the containers, then those that need them. */
+  first: Room[];
+  containers: ContainerRoom;
+  last: Room[];
+  system: SystemInfo;
 }
+
+const roomsOf = ({ first, containers, last }: Parts): Room[] => [...first, containers, ...last];
 
 async function buildParts(config: Config, log: Logger, release: Release[]): Promise<Parts> {
   mkdirSync(config.dataRoot, { recursive: true, mode: 0o710 });
@@ -76,13 +82,15 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
   release.push(keepJournal({ store, clock, config, log }));
   const reactor = new Reactor({ bus, clock, log });
   release.push(() => reactor.stop());
+  const components = readComponents(config);
   const host = await readHostFacts(config);
   const deps: RoomDeps = { config, log, clock, bus, store, reactor, host };
+  const logs = createLogDrivers({ config, log, clock });
   const runtime = await createShimRuntime({ config, log, clock, directory: join(config.execRoot, 'runtime') });
   release.push(() => runtime.close());
 
   // The rooms know each other only through ports; who uses what is asked of the containers, which come last.
-  const users: { room?: Awaited<ReturnType<typeof createContainerRoom>> } = {};
+  const users: { room?: ContainerRoom } = {};
   const volumes = await createVolumeRoom({
     ...deps,
     users: { using: (volume) => users.room?.volumeUsers.using(volume) ?? [] },
@@ -93,7 +101,11 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
   });
   const networks = await createNetworkRoom({
     ...deps,
-    users: { using: (network) => users.room?.networkUsers.using(network) ?? [] },
+    users: {
+      using: (network) => users.room?.networkUsers.using(network) ?? [],
+      connect: (...args) => users.room!.networkUsers.connect(...args),
+      disconnect: (...args) => users.room!.networkUsers.disconnect(...args),
+    },
   });
   const containers = await createContainerRoom({
     ...deps,
@@ -102,8 +114,7 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
     rootfs: images.rootfs,
     networks: networks.networks,
     volumes: volumes.volumes,
-    logs: createLogDrivers({ config, log, clock }),
-    stats: createSampler({ host, clock, log, config }),
+    logs,
   });
   users.room = containers;
   const build = await createBuildRoom({
@@ -114,12 +125,88 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
     steps: containers.steps,
     networks: networks.networks,
   });
+  const views = createViews(deps, containers, images);
   return {
     deps,
-    rooms: [volumes, images, networks, containers, build],
-    stopContainers: (seconds) => containers.stopAll(seconds),
-    release,
+    first: [volumes, images, networks],
+    containers,
+    last: [build, ...views],
+    system: systemInfo({
+      config,
+      host,
+      store,
+      components: await components,
+      counts: () => countContainers(containers, images),
+      usage: {
+        image: async () => images.imageUsage(),
+        container: async () => JSON.parse(await containers.containers.list(ALL_CONTAINERS, true)) as object[],
+        volume: () => volumes.usage(),
+        'build-cache': async () => build.builds.usage(),
+      },
+    }),
   };
+}
+
+function countContainers(containers: ContainerRoom, images: ImageRoom): Counts {
+  const phases = [...containers.lookup.all()].map(({ phase }) => phase);
+  const count = (...wanted: string[]): number => phases.filter((phase) => wanted.includes(phase)).length;
+  const running = count('running', 'stopping', 'restarting', 'starting');
+  const paused = count('paused');
+  return {
+    containers: phases.length,
+    running,
+    paused,
+    stopped: phases.length - running - paused,
+    images: images.catalog.list().length,
+  };
+}
+
+const ALL_CONTAINERS = { all: true, limit: 0, filters: new Map() };
+const COMPOSE_PROJECT = 'com.docker.compose.project';
+
+/** Rooms that only look: the visualizer's reads and the metrics. */
+function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoom): Room[] {
+  const { bus, reactor, store, host, config, log } = deps;
+  const container = (id: string): { name: string; project: string } => {
+    const record = containers.lookup.find(id);
+    return { name: record?.name ?? '', project: record?.config.Labels[COMPOSE_PROJECT] ?? '' };
+  };
+  return [
+    createVisualizerRoom({
+      ...deps,
+      label: (kind, id) => {
+        if (kind === 'container') return container(id);
+        if (kind === 'image') return { name: images.catalog.find(id)?.repoTags[0] ?? '', project: '' };
+        return { name: nameOfActor(reactor, kind, id), project: '' };
+      },
+    }),
+    createMetricsRoom({
+      address: config.metricsAddress,
+      log,
+      source: {
+        bus,
+        reactor,
+        journal: store.journal,
+        host,
+        containers: () =>
+          [...containers.lookup.all()].map(({ id, name, config: { Labels }, phase, state }) => ({
+            id,
+            name,
+            labels: Labels,
+            state: phase,
+            restarts: state.restartCount,
+          })),
+      },
+    }),
+  ];
+}
+
+/** What people call an actor that is no container: the name in its record, where its context has one. */
+function nameOfActor(reactor: Reactor, kind: string, id: string): string {
+  const snapshot = reactor.get(kind, id)?.getSnapshot() as { context?: Record<string, unknown> } | undefined;
+  const record = snapshot?.context?.record as { name?: unknown } | undefined;
+  const name = record?.name ?? snapshot?.context?.reference ?? snapshot?.context?.name;
+  return typeof name === 'string' ? name : '';
 }
 
 /** Starts the daemon. `config` is frozen; what a reload may change lives in the daemon's own copy. */
@@ -133,21 +220,19 @@ export function startDaemon(config: Config, log: Logger): Daemon {
     actors: {
       open: fromPromise(async () => {
         parts = await buildParts(live, log, release);
-        const { deps, rooms } = parts;
-        const app = createApp({ ...deps, rooms, system: systemInfo(deps) });
+        const app = createApp({ ...parts.deps, rooms: roomsOf(parts), system: parts.system });
         listening = await listen({ app, config: live, log });
         release.push(() => listening?.close());
       }),
       recover: fromPromise(async () => {
-        // Containers need what the others recover; those recover side by side.
-        const [volumes, images, networks, containers, build] = parts!.rooms;
-        await Promise.all([volumes!.boot(), images!.boot(), networks!.boot()]);
-        await containers!.boot();
-        await build!.boot();
+        const { first, containers, last } = parts!;
+        await Promise.all(first.map((room) => room.boot()));
+        await containers.boot();
+        await Promise.all(last.map((room) => room.boot()));
       }),
       drain: fromPromise(async () => {
-        if (!live.liveRestore) await parts?.stopContainers(live.shutdownTimeout);
-        for (const room of [...(parts?.rooms ?? [])].reverse()) await room.stop();
+        if (!live.liveRestore) await parts?.containers.stopAll(live.shutdownTimeout);
+        for (const room of parts ? roomsOf(parts).reverse() : []) await room.stop();
       }),
       release: fromPromise(async () => {
         for (const step of release.reverse()) {
