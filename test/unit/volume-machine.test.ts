@@ -12,6 +12,8 @@ function world(options: { state?: VolumeRecord['state']; fail?: Step[] } = {}) {
   const log: string[] = [];
   const step = (name: Step) =>
     fromPromise<string, DriverCall>(async ({ input }) => {
+      // As the real effects, which wait for the intent to be on disk.
+      await Promise.resolve();
       log.push(`${name}${input.user && ` ${input.user}`}${input.last ? ' last' : ''}`);
       if (options.fail?.includes(name)) throw new Error(`no ${name}`);
       return '/data';

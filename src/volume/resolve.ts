@@ -1,0 +1,193 @@
+/**
+ * Brings a container's mount points onto the host at its start, and lets go of them after its end: makes missing bind
+ * sources, mounts volumes, and pins subpaths so that nobody can swap them for a link while the container starts.
+ */
+import { closeSync, constants, fstatSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { asDaemonError, invalid, notImplemented } from '../errors.ts';
+import { isErrno, mount, MS, O_PATH, umountIfMounted } from '../host/ffi.ts';
+import { fdPath, withRoot } from '../host/rootfs.ts';
+import { UndoStack } from '../lib/undo.ts';
+import type { ContainerMount } from '../runtime/oci/mounts.ts';
+import type { MountPoint } from './mounts.ts';
+import type { Volumes } from './port.ts';
+
+export interface MountContext {
+  containerId: string;
+  /** The container's own directory; pinned subpaths are mounted under it. */
+  directory: string;
+  volumes: Pick<Volumes, 'mount' | 'unmount'>;
+  /** Path of an image's root filesystem, mounted read-only for this container. */
+  mountImage?: (reference: string) => Promise<string>;
+  onError?: (what: string, error: unknown) => void;
+}
+
+/** Checked at create: `--mount` wants its source to be there, `-v` makes it. */
+export async function checkBindSources(points: readonly MountPoint[]): Promise<void> {
+  for (const { type, source, createSource } of points) {
+    if (type !== 'bind' || createSource) continue;
+    await stat(source).catch((error: unknown) => {
+      if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw asDaemonError(error);
+      throw invalid(`invalid mount config for type "bind": bind source path does not exist: ${source}`);
+    });
+  }
+}
+
+async function bindSource(point: MountPoint): Promise<string> {
+  if (!point.createSource) {
+    await checkBindSources([point]);
+    return point.source;
+  }
+  const there = await stat(point.source).then(
+    () => true,
+    () => false,
+  );
+  if (there) return point.source;
+  await mkdir(point.source, { recursive: true }).catch((error: unknown) => {
+    const reason = asDaemonError(error).message;
+    throw invalid(`error while creating mount source path '${point.source}': ${reason}`, { cause: error });
+  });
+  return point.source;
+}
+
+const pinDirectory = (directory: string): string => join(directory, 'mounts', 'subpaths');
+
+/**
+ * Binds what `subpath` is inside `root` right now to a place of ours: the kernel resolves it inside the root, and the
+ * bind is made from the descriptor.
+ */
+function pinSubpath(root: string, subpath: string, target: string): string {
+  let fd: number;
+  try {
+    fd = withRoot(root, (opened) => opened.open(subpath, O_PATH));
+  } catch (error) {
+    const reason = isErrno(error, 'ENOENT') ? 'no such file or directory' : (error as Error).message;
+    throw invalid(`cannot access path ${join(root, subpath)}: ${reason}`, { cause: error });
+  }
+  try {
+    if (fstatSync(fd).isDirectory()) mkdirSync(target, { recursive: true });
+    else {
+      mkdirSync(join(target, '..'), { recursive: true });
+      writeFileSync(target, '');
+    }
+    mount(fdPath(fd), target, '', MS.BIND | MS.REC);
+    return target;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Idempotent: lets go of every pinned subpath of the container. */
+function unpin(directory: string): void {
+  const pins = pinDirectory(directory);
+  let names: string[];
+  try {
+    names = readdirSync(pins);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return;
+    throw error;
+  }
+  for (const name of names) {
+    const path = join(pins, name);
+    while (umountIfMounted(path));
+    // Only what is empty by then: never the content of a volume.
+    try {
+      rmdirSync(path);
+    } catch (error) {
+      if (!isErrno(error, 'ENOTDIR')) throw error;
+      rmSync(path);
+    }
+  }
+}
+
+const boundAt = (point: MountPoint, source: string): ContainerMount => ({
+  kind: 'bind',
+  source,
+  destination: point.destination,
+  writable: point.writable,
+  propagation: point.propagation,
+  explicitPropagation: point.explicitPropagation,
+  nonRecursive: point.nonRecursive,
+  readOnlyNonRecursive: point.readOnlyNonRecursive,
+  readOnlyForceRecursive: point.readOnlyForceRecursive,
+});
+
+async function sourceOf(point: MountPoint, index: number, context: MountContext): Promise<string> {
+  let root: string;
+  if (point.type === 'volume') {
+    root = await context.volumes.mount(point.name, context.containerId, {
+      destination: point.destination,
+      'read/write': String(point.writable),
+      propagation: point.propagation,
+    });
+  } else {
+    if (!context.mountImage) throw notImplemented('mounts of type image are not supported here');
+    root = await context.mountImage(point.source);
+  }
+  return point.subpath ? pinSubpath(root, point.subpath, join(pinDirectory(context.directory), String(index))) : root;
+}
+
+/** All or nothing: what was mounted before a failure is let go again. */
+export async function resolveMounts(points: readonly MountPoint[], context: MountContext): Promise<ContainerMount[]> {
+  const undo = new UndoStack();
+  undo.push('subpaths', () => unpin(context.directory));
+  const mounts: ContainerMount[] = [];
+  try {
+    for (const [index, point] of points.entries()) {
+      if (point.type === 'tmpfs') {
+        mounts.push({ kind: 'tmpfs', destination: point.destination, options: point.tmpfs });
+      } else if (point.type === 'bind') {
+        mounts.push(boundAt(point, await bindSource(point)));
+      } else {
+        if (point.type === 'volume') {
+          undo.push(`volume ${point.name}`, () => context.volumes.unmount(point.name, context.containerId));
+        }
+        mounts.push(boundAt(point, await sourceOf(point, index, context)));
+      }
+    }
+    return mounts;
+  } catch (error) {
+    await undo.unwind((name, failure) => context.onError?.(name, failure));
+    throw error;
+  }
+}
+
+/** Idempotent. Goes on over failures, which are reported. */
+export async function releaseMounts(points: readonly MountPoint[], context: MountContext): Promise<void> {
+  const undo = new UndoStack();
+  for (const name of new Set(points.filter(({ type }) => type === 'volume').map((point) => point.name))) {
+    if (name) undo.push(`volume ${name}`, () => context.volumes.unmount(name, context.containerId));
+  }
+  undo.push('subpaths', () => unpin(context.directory));
+  await undo.unwind((name, error) => context.onError?.(name, error));
+}
+
+export interface SystemFiles {
+  hostsPath: string;
+  resolvConfPath: string;
+  hostnamePath: string;
+}
+
+/** The files the daemon writes for a container, bound over the image's, except where the user mounts something. */
+export function systemMounts(
+  files: SystemFiles,
+  taken: readonly MountPoint[],
+  readonlyRoot: boolean,
+): ContainerMount[] {
+  const destinations = new Set(taken.map((point) => point.destination));
+  const wanted: [string, string][] = [
+    ['/etc/resolv.conf', files.resolvConfPath],
+    ['/etc/hostname', files.hostnamePath],
+    ['/etc/hosts', files.hostsPath],
+  ];
+  return wanted
+    .filter(([destination, source]) => source !== '' && !destinations.has(destination))
+    .map(([destination, source]) => ({
+      kind: 'bind',
+      source,
+      destination,
+      writable: !readonlyRoot,
+      propagation: 'rprivate',
+    }));
+}
