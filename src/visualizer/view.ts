@@ -125,11 +125,15 @@ function chartEdges(node: AnyStateNode, edges: ChartEdge[]): ChartEdge[] {
   return edges;
 }
 
+export const chartOfMachine = (machine: { root: AnyStateNode }): Chart => ({
+  root: chartNode(machine.root),
+  edges: chartEdges(machine.root, []),
+});
+
 /** The statechart of a running actor, drawn from its own machine; undefined for an actor that is no machine. */
 export function chartOf(actor: AnyActorRef): Chart | undefined {
   const machine = (actor as { logic?: Partial<AnyStateMachine> }).logic;
-  if (!machine?.root) return undefined;
-  return { root: chartNode(machine.root), edges: chartEdges(machine.root, []) };
+  return machine?.root && chartOfMachine({ root: machine.root });
 }
 
 /** Ids of the state nodes that are active now. */

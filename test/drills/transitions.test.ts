@@ -4,9 +4,8 @@
  */
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createActor } from 'xstate';
 import { containerMachine } from '../../src/container/machine.ts';
-import { chartOf, type ChartNode } from '../../src/visualizer/view.ts';
+import { chartOfMachine, type ChartNode } from '../../src/visualizer/view.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectNoLeaks } from '../support/leak-check.ts';
@@ -22,7 +21,7 @@ function statesOf(node: ChartNode, prefix = ''): string[] {
   });
 }
 
-const chart = chartOf(createActor(containerMachine as never))!;
+const chart = chartOfMachine(containerMachine);
 const states = statesOf(chart.root).filter((state) => !NOT_BY_COMMANDS.test(state));
 const drills = states.flatMap((state) => (['before', 'after'] as const).map((when) => ({ state, when })));
 const chosen = process.env.DRILLS === 'all' ? drills : drills.filter((_, i) => i % 3 === 0);
