@@ -121,9 +121,10 @@ export class BuildCache {
   /** Why a step has no record: what changed since it last ran at this place. */
   explain(slot: string, files: Record<string, string> | undefined, parentCached: boolean): string {
     const before = this.records.get(this.#slots.get(slot) ?? '');
-    if (!before) return parentCached ? 'not built before in this form' : 'an earlier step changed';
+    if (!before) return 'not built before in this form';
     const changed = files && before.files ? firstChange(before.files, files) : undefined;
     if (changed) return changed;
+    if (!parentCached) return 'an earlier step changed';
     return this.find(this.#slots.get(slot)!) ? 'an argument or a source changed' : 'its layer was removed';
   }
 

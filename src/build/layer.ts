@@ -62,7 +62,7 @@ export async function withRoot<T>(
   }
   const id = newId();
   try {
-    await deps.rootfs.prepare(id, state.imageId);
+    await deps.rootfs.prepare(id, state.imageId, { bare: true });
     return await deps.rootfs.withMounted(id, (root) => work(root, id));
   } finally {
     await deps.rootfs.remove(id);
@@ -84,7 +84,7 @@ export async function changeRoot<T>(
     return withRoot(deps, state, async (root) => store((await change(root)) ? packDirectory(root, signal) : undefined));
   const id = newId();
   try {
-    await deps.rootfs.prepare(id, state.imageId);
+    await deps.rootfs.prepare(id, state.imageId, { bare: true });
     const changed = await deps.rootfs.withMounted(id, change);
     return await store(changed ? deps.rootfs.diff(id) : undefined);
   } finally {

@@ -48,5 +48,5 @@ export async function sourceOf(stage: StageRun, from: string | undefined): Promi
     (line) => build.emit({ type: 'pull', vertex, line }),
     signal,
   );
-  return ofState(stage, imageState(image));
+  return ofState(stage, imageState(image, build.request.style));
 }

@@ -150,7 +150,7 @@ export class StageRun {
         (line) => build.emit({ type: 'pull', vertex: this.vertex, line }),
         this.signal,
       );
-      this.state = imageState(image);
+      this.state = imageState(image, build.request.style);
       if (this.#epochKey) this.state.key = digestOf([this.state.key, this.#epochKey]);
       return image.config.config?.OnBuild ?? [];
     }
@@ -216,7 +216,8 @@ export class StageRun {
   /** A step without a layer. The classic builder makes an image of each, so that its id can be printed and found again. */
   async #configure(step: Instruction, config: ImageRunConfig, text: string): Promise<void> {
     const { style } = this.build.request;
-    const key = digestOf([this.state.key, style, text, config]);
+    // BuildKit's steps depend on files and on what they themselves use of the configuration; ours of that style do too.
+    const key = style === 'classic' ? digestOf([this.state.key, text, config]) : this.state.key;
     const createdBy = configCreatedBy(style, this.state.config, text);
     const next = (created: string, cached: boolean): StageState =>
       advance(this.state, { key, config, created, createdBy, cached, style });

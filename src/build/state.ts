@@ -43,7 +43,7 @@ export function scratchState(platform: Platform, created: string): StageState {
   };
 }
 
-export function imageState(image: Image): StageState {
+export function imageState(image: Image, style: Style): StageState {
   const { config, history = [], rootfs, architecture, os, variant, author, created } = image.config;
   const { OnBuild: _triggers, ...rest } = config ?? {};
   return {
@@ -53,7 +53,7 @@ export function imageState(image: Image): StageState {
     platform: { os, architecture, ...(variant ? { variant } : {}) },
     ...(author ? { author } : {}),
     created: created ?? new Date(0).toISOString(),
-    key: digestOf(['image', image.id]),
+    key: digestOf(style === 'classic' ? ['image', image.id] : ['layers', rootfs.diff_ids, os, architecture]),
     cached: true,
     imageId: rootfs.diff_ids.length ? image.id : undefined,
     cmdSet: false,

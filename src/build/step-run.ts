@@ -67,7 +67,8 @@ export async function runStep(stage: StageRun, step: RunStep): Promise<LayerStep
   const command = runCommand(step.command, stage.state);
   if (!command.args.length) throw invalid('RUN requires at least one argument');
   const { recorded, hidden } = stage.args.forRun(stage.state.config);
-  const key = digestOf([command, recorded, network, await mountKeys(stage, mounts)]);
+  const { Env, User = '', WorkingDir = '' } = stage.state.config;
+  const key = digestOf([command, recorded, network, Env, User, WorkingDir, await mountKeys(stage, mounts)]);
   return {
     key,
     config: stage.state.config,

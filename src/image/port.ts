@@ -110,8 +110,11 @@ export interface ImageUsers {
 
 /** A container's writable root over an image. */
 export interface RootfsStore {
-  /** Makes the writable layer (upper and work directories and the layerdb entry). Idempotent. */
-  prepare(containerId: string, imageId: string): Promise<void>;
+  /**
+   * Makes the writable layer (upper and work directories and the layerdb entry). Idempotent. `bare`: without the mount points
+   * that containers get below their image; the image must have layers.
+   */
+  prepare(containerId: string, imageId: string, options?: { bare?: boolean }): Promise<void>;
   /** Mounts for the shim to make. The layer must be prepared. */
   mounts(containerId: string): RootfsMount[];
   /**

@@ -32,6 +32,8 @@ export interface RootfsRecord {
   diffIds: string[];
   /** Bytes of the image's layers. */
   imageSize: number;
+  /** Without the layer of mount points below the image: what a build sees and copies is the image alone. */
+  bare?: true;
 }
 
 interface Mounted {
@@ -94,14 +96,15 @@ export class OverlayRootfs implements RootfsStore {
     for (const { record } of this.#records.all()) yield record.diffIds;
   }
 
-  async prepare(containerId: string, imageId: string): Promise<void> {
+  async prepare(containerId: string, imageId: string, options: { bare?: boolean } = {}): Promise<void> {
     await this.#lanes.run(containerId, async () => {
       if (this.#records.get(containerId)) return;
       const { config, size } = this.#catalog.record(imageId);
       const diffIds = config.rootfs.diff_ids;
       const mountId = newId();
       // The record first: a directory without one is garbage, and the image's layers are kept from here on.
-      this.#records.put(containerId, { mountId, imageId, diffIds, imageSize: size });
+      const bare = options.bare ? { bare: true as const } : {};
+      this.#records.put(containerId, { mountId, imageId, diffIds, imageSize: size, ...bare });
       try {
         await mkdir(join(this.#directory, mountId, 'work'), { recursive: true, mode: 0o710 });
         await makeRoot(join(this.#directory, mountId, 'diff'));
@@ -127,7 +130,7 @@ export class OverlayRootfs implements RootfsStore {
 
   #lower(record: RootfsRecord): string[] {
     const layers = record.diffIds.map((diffId) => this.#layers.linkPath(diffId));
-    return [...layers.reverse(), join(this.#directory, BASE, 'diff')];
+    return [...layers.reverse(), ...(record.bare ? [] : [join(this.#directory, BASE, 'diff')])];
   }
 
   #stack(record: RootfsRecord): Stack {

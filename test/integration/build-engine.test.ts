@@ -1,0 +1,177 @@
+import fs from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CASES } from '../fixtures/build/cases.ts';
+import { checkConfig, checkFiles, checkHistory } from '../fixtures/build/check.ts';
+import { type TestEngine, testEngine } from '../fixtures/build/engine.ts';
+import { tarOf } from '../support/fixture-image.ts';
+
+let engine: TestEngine;
+beforeAll(async () => {
+  engine = await testEngine();
+});
+afterAll(() => engine.dispose());
+
+const file = (name: string, content = name) => ({ name, content });
+
+describe('a Dockerfile becomes what the reference says', () => {
+  test.each(CASES.filter((one) => !one.daemon))('$name', async (one) => {
+    const { buildArgs = {}, labels = {}, target = '' } = one;
+    const { result, error } = await engine.build(one.dockerfile, one.context, { buildArgs, labels, target });
+    if (one.fails) return expect(error?.message).toMatch(one.fails);
+    if (error) throw error;
+    const { config, id } = result!.image;
+    if (one.config) checkConfig(config.config, one.config);
+    if (one.history) checkHistory(config.history!, one.history);
+    if (one.files) await engine.look(id, async (root) => checkFiles(root, one.files!));
+    expect(config.history!.filter((entry) => !entry.empty_layer).length).toBe(config.rootfs.diff_ids.length);
+  });
+});
+
+describe('the cache', () => {
+  const text = 'FROM busybox\nWORKDIR /app\nCOPY package.json .\nRUN cp package.json lock\nCOPY . .\nRUN cat src > out';
+  const context = (src: string, json = '{}') => [file('package.json', json), file('src', src)];
+
+  test.each(['classic', 'buildkit'] as const)(
+    'serves what did not change and says why the rest was not (%s)',
+    async (style) => {
+      const dockerfile = `${text}\nLABEL style=${style}`;
+      const first = await engine.build(dockerfile, context('1'), { style });
+      const again = await engine.build(dockerfile, context('1'), { style });
+      expect(again.result!.image.id).toBe(first.result!.image.id);
+      expect(again.misses).toEqual([]);
+      const changed = await engine.build(dockerfile, context('2'), { style });
+      expect(changed.misses).toEqual(['COPY: src changed', 'RUN: an earlier step changed']);
+      const deeper = await engine.build(dockerfile, context('2', '{ }'), { style });
+      expect(deeper.misses[0]).toBe('COPY: package.json changed');
+      const fresh = await engine.build(dockerfile, context('1'), { style, noCache: true });
+      expect(fresh.cached).toEqual([]);
+    },
+  );
+
+  test('knows files by content, mode and name, not by time', async () => {
+    const build = (entry: object) =>
+      engine.build('FROM busybox\nCOPY f /f', [{ name: 'f', content: 'x', mode: 0o644, ...entry }]);
+    await build({});
+    expect((await build({ mtime: new Date(0) })).misses).toEqual([]);
+    expect((await build({ mode: 0o600 })).misses).toEqual(['COPY: f changed']);
+  });
+
+  test('an argument that a step uses counts, a secret proxy does not', async () => {
+    const build = (buildArgs: Record<string, string>) =>
+      engine.build('FROM busybox\nARG N\nRUN echo $N > /n', [], { style: 'buildkit', buildArgs });
+    await build({ N: '1' });
+    expect((await build({ N: '1', HTTPS_PROXY: 'http://user:pw@x' })).misses).toEqual([]);
+    expect((await build({ N: '2' })).misses.length).toBe(1);
+  });
+
+  test('of another image is taken when its history goes on from here', async () => {
+    const dockerfile = 'FROM busybox\nRUN echo import > /i';
+    await engine.build(dockerfile, [], { tags: ['cache:1'] });
+    await engine.room.builds.prune({ all: true, keepBytes: 0, filters: new Map() });
+    expect((await engine.build(dockerfile, [], { cacheFrom: ['cache:1'] })).cached).toEqual(['RUN echo import > /i']);
+  });
+
+  test('is told by usage and emptied by prune', async () => {
+    await engine.build('FROM busybox\nRUN echo prune > /p');
+    expect(engine.room.builds.usage().find((item) => item.Description.includes('prune'))).toMatchObject({
+      Type: 'regular',
+      InUse: false,
+    });
+    const { deleted } = await engine.room.builds.prune({ all: true, keepBytes: 0, filters: new Map() });
+    expect(deleted.length).toBeGreaterThan(0);
+    expect(engine.room.builds.usage()).toEqual([]);
+  });
+});
+
+test('SOURCE_DATE_EPOCH gives the same image twice', async () => {
+  const build = () =>
+    engine.build('FROM busybox\nWORKDIR /w/x\nCOPY a /new/dir/\nRUN echo made > /made && mkdir /m', [{ ...file('a'), mtime: new Date() }], {
+      buildArgs: { SOURCE_DATE_EPOCH: '1700000000' }, noCache: true,
+    }); // prettier-ignore
+  const [first, second] = [await build(), await build()];
+  expect(first.error).toBeUndefined();
+  expect(second.result!.image.id).toBe(first.result!.image.id);
+  expect(first.result!.image.config.created).toBe('2023-11-14T22:13:20.000000000Z');
+  await engine.look(first.result!.image.id, async (root) => {
+    for (const path of ['made', 'm', 'new/dir', 'new/dir/a', 'w/x'])
+      expect(fs.statSync(join(root, path)).mtimeMs).toBeLessThanOrEqual(1.7e12);
+  });
+});
+
+test('ONBUILD waits for the child', async () => {
+  await engine.build('FROM busybox\nONBUILD COPY f /onbuild\nONBUILD RUN echo t > /triggered', [], {
+    tags: ['parent:1'],
+  });
+  const { result, error } = await engine.build('FROM parent:1\nLABEL child=1', [file('f')]);
+  expect(error).toBeUndefined();
+  expect(result!.config.OnBuild).toBeUndefined();
+  await engine.look(result!.image.id, async (root) => checkFiles(root, { '/onbuild': 'f', '/triggered': 't\n' }));
+});
+
+test('ADD unpacks archives, fetches urls with a checksum, and leaves other files alone', async () => {
+  const archive = gzipSync(
+    await tarOf(
+      [
+        { name: 'in/side', content: 'packed', uid: 3, gid: 4 },
+        { name: '../../escape', content: 'no' },
+      ].slice(0, 1),
+    ),
+  );
+  const server = createServer((_, answer) =>
+    answer.setHeader('Last-Modified', 'Tue, 14 Nov 2023 22:13:20 GMT').end('from afar'),
+  );
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dir/remote.txt`;
+  const context = [
+    { name: 'a.tgz', content: archive },
+    { name: 'fake.tar', content: 'not an archive' },
+  ];
+  const built = await engine.build(`FROM busybox\nADD a.tgz /x\nADD fake.tar /y/\nADD ${url} /z/`, context);
+  const wrong = await engine.build(`FROM busybox\nADD --checksum=sha256:${'0'.repeat(64)} ${url} /z/`);
+  server.close();
+  expect(built.error).toBeUndefined();
+  await engine.look(built.result!.image.id, async (root) =>
+    checkFiles(root, { '/x/in/side': { content: 'packed', uid: 3, gid: 4 }, '/x/a.tgz': null, '/y/fake.tar': 'not an archive', '/z/remote.txt': { content: 'from afar', mode: 0o600 } }),
+  ); // prettier-ignore
+  expect(wrong.error?.message).toMatch('digest mismatch');
+});
+
+test('an archive that wants out is refused, and nothing is left of the build', async () => {
+  const bad = await tarOf([{ name: '../../escape', content: 'no' }]);
+  const { error } = await engine.build('FROM busybox\nADD bad.tar /x', [{ name: 'bad.tar', content: bad }]);
+  expect(error?.message).toMatch('invalid path in archive');
+  expect(fs.readdirSync(join(engine.root, 'builder'))).toEqual([]);
+});
+
+test('independent stages run beside each other', async () => {
+  const dockerfile = ['a', 'b']
+    .map((name) => `FROM busybox AS ${name}\nRUN sh -c 'echo > /tmp/${name}; echo ready'`)
+    .join('\n');
+  const { events, error } = await engine.build(
+    `${dockerfile}\nFROM busybox\nCOPY --from=a /tmp/a /\nCOPY --from=b /tmp/b /`,
+  );
+  expect(error).toBeUndefined();
+  const at = (type: string, stage: number) =>
+    events.findIndex((event) => event.type === type && 'vertex' in event && event.vertex?.stage === stage);
+  const ends = events.flatMap((event, index) => (event.type === 'stage-end' && event.stage < 2 ? [index] : []));
+  expect(Math.max(at('begin', 0), at('begin', 1))).toBeLessThan(Math.min(...ends));
+});
+
+test('a cancelled build stops its step and leaves nothing', async () => {
+  let cancel = (): void => {};
+  const { error } = await engine.build('FROM busybox\nRUN sleep 1000', [], {
+    onEvent: (event) => {
+      if (event.type === 'begin' && event.vertex.number === 2) setImmediate(() => cancel());
+    },
+    receive: async (directory) => {
+      cancel = () => engine.room.builds.cancel(directory.split('/').at(-1)!);
+      return { dockerfile: 'FROM busybox\nRUN sleep 1000', dockerfileName: 'Dockerfile' };
+    },
+  });
+  expect(error?.message).toBe('the build was cancelled');
+  expect(fs.readdirSync(join(engine.root, 'builder'))).toEqual([]);
+});
