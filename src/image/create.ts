@@ -17,8 +17,7 @@ export async function addLayer(
   lease: Lease,
   tar: AsyncIterable<Uint8Array>,
 ): Promise<string> {
-  const { digest, size } = await content.writeStream(tar);
-  lease.add(digest);
+  const { digest, size } = await content.writeStream(tar, lease);
   await layers.unpack({ blob: { mediaType: PLAIN_LAYER, digest, size }, diffId: digest });
   return digest;
 }

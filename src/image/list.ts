@@ -68,7 +68,7 @@ function namesOf(
 ): { tags: string[]; digests: string[] } | undefined {
   const patterns = filters.get('reference');
   const dangling = danglingFilter(filters);
-  const shown = (references: string[]): string[] =>
+  const shown = (references: readonly string[]): string[] =>
     references
       .map((reference) => parseReference(reference))
       .filter((reference) => !patterns?.length || matchesReference(patterns, reference))

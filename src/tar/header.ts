@@ -171,6 +171,14 @@ function paxRecord(key: string, value: Buffer): Buffer {
 const MAX_OCTAL_7 = 0o7777777;
 const MAX_OCTAL_11 = 0o77777777777;
 
+function paxTime(nano: bigint): string {
+  const size = nano < 0n ? -nano : nano;
+  const fraction = String(size % 1_000_000_000n)
+    .padStart(9, '0')
+    .replace(/0+$/, '');
+  return `${nano < 0n ? '-' : ''}${size / 1_000_000_000n}${fraction && '.'}${fraction}`;
+}
+
 function paxRecords(header: TarHeader, encoding: NameEncoding): Buffer[] {
   const records: Buffer[] = [];
   const add = (key: string, value: Buffer | string): void => {
@@ -185,9 +193,9 @@ function paxRecords(header: TarHeader, encoding: NameEncoding): Buffer[] {
   if (header.gid > MAX_OCTAL_7) add('gid', String(header.gid));
   if (header.size > MAX_OCTAL_11) add('size', String(header.size));
   const seconds = header.mtimeNs / 1_000_000_000n;
-  const rest = header.mtimeNs % 1_000_000_000n;
-  if (rest > 0n) add('mtime', `${seconds}.${String(rest).padStart(9, '0').replace(/0+$/, '')}`);
-  else if (seconds < 0n || seconds > BigInt(MAX_OCTAL_11)) add('mtime', String(seconds));
+  if (header.mtimeNs < 0n || header.mtimeNs % 1_000_000_000n !== 0n || seconds > BigInt(MAX_OCTAL_11)) {
+    add('mtime', paxTime(header.mtimeNs));
+  }
   for (const key of [...header.xattrs.keys()].sort()) add(`SCHILY.xattr.${key}`, header.xattrs.get(key)!);
   return records;
 }

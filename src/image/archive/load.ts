@@ -11,7 +11,7 @@ import { shortId } from '../../lib/ids.ts';
 import { decompress } from '../../tar/decompress.ts';
 import { componentsOf } from '../../tar/extract.ts';
 import { readTar } from '../../tar/read.ts';
-import { checkedConfig } from '../catalog/catalog.ts';
+import { checkedConfig } from '../catalog/config.ts';
 import { REF_NAME } from '../catalog/index-file.ts';
 import { readDocument } from '../content/content.ts';
 import { publishImage } from '../events.ts';
@@ -50,8 +50,7 @@ async function takeFiles({ content }: ImageServices, source: Readable, lease: Le
     if (digests.size + links.size > MAX_FILES) throw bad('too many files');
     const name = componentsOf(header.name).join('/');
     if (header.type === 'file') {
-      const { digest } = await content.writeStream(bytes);
-      lease.add(digest);
+      const { digest } = await content.writeStream(bytes, lease);
       digests.set(name, digest);
     } else if (header.type === 'symlink') {
       links.set(name, componentsOf(posix.join(posix.dirname(name), header.linkname)).join('/'));

@@ -6,23 +6,18 @@ import type { Logger } from 'pino';
 import { invalid, notFound } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Collection, Store } from '../../store/port.ts';
-import type { BlobStore } from '../content/content.ts';
-import { readDocument } from '../content/content.ts';
+import { type BlobStore, readDocument } from '../content/content.ts';
 import type { OverlayLayers } from '../layers/layers.ts';
-import { MEDIA, normalizePlatform, parsePlatform, type Platform, platformMatches, platformText } from '../manifest.ts';
-import type { Image, ImageConfigDocument } from '../port.ts';
-import {
-  canonical,
-  familiar,
-  isDigest,
-  parseReference,
-  type Reference,
-  repositoryName,
-  withDefaultTag,
-} from '../reference.ts';
-import type { Catalog, Descriptor } from '../store-port.ts';
+import { normalizePlatform, parsePlatform, type Platform, platformMatches, platformText } from '../manifest.ts';
+import type { Image } from '../port.ts';
+import { canonical, familiar, parseReference, repositoryName, withDefaultTag } from '../reference.ts';
+import type { Catalog } from '../store-port.ts';
+import { collectGarbage } from './collect.ts';
+import { checkedConfig, writeManifest } from './config.ts';
 import { IndexFile, indexDocument } from './index-file.ts';
-import { chainIds, type ImageRecord, type ReferenceRecord } from './record.ts';
+import { grouped, Names } from './names.ts';
+import { chainIds, type ImageRecord } from './record.ts';
+import { missingName, resolveReference } from './resolve.ts';
 
 /** Stacks of layers under containers: they are kept though their image is gone. */
 export type StacksInUse = () => Iterable<readonly string[]>;
@@ -34,11 +29,11 @@ export class ImageCatalog implements Catalog {
   #clock: Clock;
   #log: Logger;
   #hostPlatform: Platform;
-  #stored: { images: Collection<ImageRecord>; tags: Collection<ReferenceRecord>; digests: Collection<ReferenceRecord> };
+  #stored: Collection<ImageRecord>;
   #images = new Map<string, ImageRecord>();
-  /** Canonical reference → image id. */
-  #tags = new Map<string, string>();
-  #digests = new Map<string, string>();
+  #tags: Names;
+  #digests: Names;
+  #children: Map<string, string[]> | undefined;
   #views = new Map<string, Image>();
   /** Counts changes. */
   #generation = 0;
@@ -60,88 +55,61 @@ export class ImageCatalog implements Catalog {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#hostPlatform = deps.hostPlatform;
-    this.#stored = {
-      images: deps.store.collection('images'),
-      tags: deps.store.collection('image-tags'),
-      digests: deps.store.collection('image-digests'),
-    };
+    this.#stored = deps.store.collection('images');
+    this.#tags = new Names(deps.store, 'image-tags');
+    this.#digests = new Names(deps.store, 'image-digests');
     this.#index = new IndexFile(deps.content.directory, () => this.#document(), deps.log);
-    for (const { id, record } of this.#stored.images.all()) this.#images.set(id, record);
-    for (const { id, record } of this.#stored.tags.all()) this.#tags.set(id, record.id);
-    for (const { id, record } of this.#stored.digests.all()) this.#digests.set(id, record.id);
+    for (const { id, record } of this.#stored.all()) this.#images.set(id, record);
   }
 
   /** Drops images whose content is gone, and references to nothing. Called when the layers have booted. */
   boot(stacksInUse: StacksInUse): void {
     this.#stacksInUse = stacksInUse;
     for (const [id, record] of this.#images) {
+      const needed = [id, record.manifest.digest, ...record.blobs.map(({ digest }) => digest)];
       const missing =
-        !this.#content.has(id) || record.config.rootfs.diff_ids.find((diffId) => !this.#layers.has(diffId));
+        needed.find((digest) => !this.#content.has(digest)) ??
+        record.config.rootfs.diff_ids.find((diffId) => !this.#layers.has(diffId));
       if (!missing) continue;
       this.#log.error({ image: id, missing }, 'an image has lost its content and is dropped');
       this.#images.delete(id);
-      this.#stored.images.delete(id);
+      this.#stored.delete(id);
     }
-    for (const [map, stored] of [
-      [this.#tags, this.#stored.tags],
-      [this.#digests, this.#stored.digests],
-    ] as const) {
-      for (const [reference, id] of map) {
-        if (this.#images.has(id)) continue;
-        map.delete(reference);
-        stored.delete(reference);
-      }
-    }
-    this.#index.changed();
+    for (const names of [this.#tags, this.#digests]) names.keepOnly((id) => this.#images.has(id));
+    this.#touched();
   }
 
   get(reference: string, platform?: string): Image {
-    const found = this.find(reference, platform);
-    if (found) return found;
-    throw notFound(`No such image: ${missingName(reference)}`, { code: 'no-such-image' });
+    const id = this.#resolve(reference);
+    if (id === undefined) throw notFound(`No such image: ${missingName(reference)}`, { code: 'no-such-image' });
+    const other = platform && this.#otherPlatform(id, platform);
+    if (!other) return this.#view(id);
+    throw notFound(`image with reference ${reference} was found but ${other}`, { code: 'platform' });
   }
 
   find(reference: string, platform?: string): Image | undefined {
     const id = this.#resolve(reference);
-    if (id === undefined) return undefined;
-    if (platform) this.#checkPlatform(reference, this.#images.get(id)!, platform);
+    if (id === undefined || (platform && this.#otherPlatform(id, platform))) return undefined;
     return this.#view(id);
   }
 
-  #checkPlatform(reference: string, { config }: ImageRecord, platform: string): void {
+  /** Says how the image is not for this platform. */
+  #otherPlatform(id: string, platform: string): string | undefined {
+    const { config } = this.record(id);
     const wanted = parsePlatform(platform, this.#hostPlatform);
-    if (platformMatches(wanted, config)) return;
+    if (platformMatches(wanted, config)) return undefined;
     const has = platformText(normalizePlatform(config));
-    throw notFound(
-      `image with reference ${reference} was found but its platform (${has}) does not match the specified platform (${platformText(wanted)})`,
-      { code: 'platform' },
-    );
+    return `its platform (${has}) does not match the specified platform (${platformText(wanted)})`;
   }
 
   #resolve(reference: string): string | undefined {
-    if (isDigest(reference)) return this.#images.has(reference) ? reference : undefined;
-    if (/^[0-9a-f]{64}$/.test(reference)) return this.#resolve(`sha256:${reference}`);
-    const named = this.#byName(reference);
-    if (named !== undefined) return named;
-    return /^(sha256:)?[0-9a-f]{1,64}$/.test(reference) ? this.#byPrefix(reference) : undefined;
-  }
-
-  #byName(reference: string): string | undefined {
-    if (reference.startsWith('sha256:')) return undefined;
-    const parsed = parseReference(reference);
-    if (parsed.digest) return this.#digests.get(`${repositoryName(parsed)}@${parsed.digest}`);
-    return this.#tags.get(canonical(withDefaultTag(parsed)));
-  }
-
-  #byPrefix(reference: string): string | undefined {
-    const prefix = reference.startsWith('sha256:') ? reference : `sha256:${reference}`;
-    let found: string | undefined;
-    for (const id of this.#images.keys()) {
-      if (!id.startsWith(prefix)) continue;
-      if (found !== undefined) return undefined;
-      found = id;
-    }
-    return found;
+    const known = {
+      has: (id: string) => this.#images.has(id),
+      ids: () => this.#images.keys(),
+      tag: (name: string) => this.#tags.get(name),
+      digest: (name: string) => this.#digests.get(name),
+    };
+    return resolveReference(known, reference);
   }
 
   list(): Image[] {
@@ -155,29 +123,20 @@ export class ImageCatalog implements Catalog {
   }
 
   /** Canonical tags of an image, sorted. */
-  tagsOf(id: string): string[] {
-    return [...this.#tags]
-      .filter(([, owner]) => owner === id)
-      .map(([reference]) => reference)
-      .sort();
+  tagsOf(id: string): readonly string[] {
+    return this.#tags.of(id);
   }
 
   /** Canonical "name@digest" references of an image, sorted. */
-  digestsOf(id: string): string[] {
-    return [...this.#digests]
-      .filter(([, owner]) => owner === id)
-      .map(([reference]) => reference)
-      .sort();
+  digestsOf(id: string): readonly string[] {
+    return this.#digests.of(id);
   }
 
-  childrenOf(id: string): string[] {
-    return [...this.#images].filter(([, record]) => record.parent === id).map(([child]) => child);
-  }
-
-  /** The image at exactly this reference. */
-  at(reference: Reference): string | undefined {
-    const name = canonical(reference);
-    return reference.digest ? this.#digests.get(name) : this.#tags.get(name);
+  childrenOf(id: string): readonly string[] {
+    this.#children ??= grouped(
+      [...this.#images].flatMap(([child, { parent }]) => (parent ? [[child, parent] as const] : [])),
+    );
+    return this.#children.get(id) ?? [];
   }
 
   #view(id: string): Image {
@@ -210,7 +169,7 @@ export class ImageCatalog implements Catalog {
       });
     }
     const size = diffIds.reduce((sum, diffId) => sum + this.#layers.record(diffId).size, 0);
-    const manifest = image.manifest ?? (await this.#writeManifest(id, config, image.blobs));
+    const manifest = image.manifest ?? (await writeManifest(this.#content, { id, config, blobs: image.blobs }));
     const parent = image.parent ?? known?.parent;
     this.#put(id, {
       config,
@@ -226,30 +185,15 @@ export class ImageCatalog implements Catalog {
     return this.#view(id);
   }
 
-  /** The manifest of an image that came without one. */
-  async #writeManifest(id: string, config: ImageConfigDocument, blobs: Descriptor[]): Promise<Descriptor> {
-    const layers = blobs.map(({ digest, size, mediaType }) => ({ mediaType, digest, size }));
-    const document = {
-      schemaVersion: 2,
-      mediaType: MEDIA.ociManifest,
-      config: { mediaType: MEDIA.ociConfig, digest: id, size: this.#content.size(id) },
-      layers,
-    };
-    const bytes = Buffer.from(JSON.stringify(document));
-    const digest = await this.#content.write(bytes);
-    const { os, architecture, variant } = config;
-    const platform = { os, architecture, ...(variant ? { variant } : {}) };
-    return { mediaType: MEDIA.ociManifest, digest, size: bytes.length, platform };
-  }
-
   #put(id: string, record: ImageRecord): void {
     this.#images.set(id, record);
-    this.#stored.images.put(id, record);
+    this.#stored.put(id, record);
     this.#touched(id);
   }
 
   #touched(...ids: (string | undefined)[]): void {
     this.#generation++;
+    this.#children = undefined;
     for (const id of ids) if (id !== undefined) this.#views.delete(id);
     this.#index.changed();
   }
@@ -259,10 +203,7 @@ export class ImageCatalog implements Catalog {
     const parsed = withDefaultTag(parseReference(reference));
     if (!parsed.tag || parsed.digest)
       throw invalid('refusing to create a tag with a digest reference', { code: 'tag' });
-    const name = canonical(parsed);
-    const before = this.#tags.get(name);
-    this.#tags.set(name, id);
-    this.#stored.tags.put(name, { id });
+    const before = this.#tags.set(canonical(parsed), id);
     this.#put(id, { ...record, taggedAt: this.#clock.now() });
     this.#touched(id, before);
     await this.#store.durable();
@@ -271,11 +212,8 @@ export class ImageCatalog implements Catalog {
 
   async addDigest(id: string, name: string, digest: string): Promise<void> {
     this.record(id);
-    const reference = `${repositoryName(parseReference(name))}@${digest}`;
-    const before = this.#digests.get(reference);
+    const before = this.#digests.set(`${repositoryName(parseReference(name))}@${digest}`, id);
     if (before === id) return;
-    this.#digests.set(reference, id);
-    this.#stored.digests.put(reference, { id });
     this.#touched(id, before);
     await this.#store.durable();
   }
@@ -285,8 +223,6 @@ export class ImageCatalog implements Catalog {
     const id = this.#tags.get(reference) ?? this.#digests.get(reference);
     this.#tags.delete(reference);
     this.#digests.delete(reference);
-    this.#stored.tags.delete(reference);
-    this.#stored.digests.delete(reference);
     this.#touched(id);
   }
 
@@ -295,7 +231,7 @@ export class ImageCatalog implements Catalog {
     const { config } = this.record(id);
     for (const reference of [...this.tagsOf(id), ...this.digestsOf(id)]) this.untag(reference);
     this.#images.delete(id);
-    this.#stored.images.delete(id);
+    this.#stored.delete(id);
     this.#touched(id);
     const others = new Set<string>();
     for (const stack of this.#stacks()) for (const chain of chainIds(stack)) others.add(chain);
@@ -314,31 +250,16 @@ export class ImageCatalog implements Catalog {
     await this.#collecting?.catch(() => {});
   }
 
-  /** Mark and sweep. Deleting takes time; when images changed meanwhile, the marks are made anew before the next one. */
   async #collect(): Promise<{ deletedBytes: number }> {
     await this.#store.durable();
-    let deletedBytes = 0;
-    const diffs = this.#marks(() => this.#diffsKept());
-    for (const { id: diffId, record } of this.#layers.all()) {
-      if (diffs().has(diffId) || this.#content.leased(diffId) || this.#content.leased(record.blob.digest)) continue;
-      await this.#layers.delete(diffId);
-      deletedBytes += record.size;
-    }
-    const blobs = this.#marks(() => this.referenced());
-    for (const digest of this.#content.digests()) {
-      if (this.#content.leased(digest) || blobs().has(digest)) continue;
-      deletedBytes += await this.#content.delete(digest);
-    }
-    return { deletedBytes };
-  }
-
-  #marks(mark: () => Set<string>): () => Set<string> {
-    let marked = mark();
-    let of = this.#generation;
-    return () => {
-      if (of !== this.#generation) [marked, of] = [mark(), this.#generation];
-      return marked;
-    };
+    return await collectGarbage(
+      { content: this.#content, layers: this.#layers },
+      {
+        generation: () => this.#generation,
+        diffs: () => new Set([...this.#stacks()].flat()),
+        blobs: () => this.#blobs(),
+      },
+    );
   }
 
   *#stacks(): Iterable<readonly string[]> {
@@ -346,12 +267,8 @@ export class ImageCatalog implements Catalog {
     for (const { config } of this.#images.values()) yield config.rootfs.diff_ids;
   }
 
-  #diffsKept(): Set<string> {
-    return new Set([...this.#stacks()].flat());
-  }
-
   /** Digests of all blobs that images and layers refer to. */
-  referenced(): Set<string> {
+  #blobs(): Set<string> {
     const kept = new Set<string>();
     for (const [id, record] of this.#images) {
       kept.add(id).add(record.manifest.digest);
@@ -370,31 +287,4 @@ export class ImageCatalog implements Catalog {
   settled(): Promise<void> {
     return this.#index.settled();
   }
-}
-
-function missingName(reference: string): string {
-  if (isDigest(reference) || reference.startsWith('sha256:')) return reference;
-  if (/^[0-9a-f]{64}$/.test(reference)) return `sha256:${reference}`;
-  return familiar(withDefaultTag(parseReference(reference)));
-}
-
-/** A config document from anywhere: what we rely on is there. */
-export function checkedConfig(document: unknown): ImageConfigDocument {
-  const config = document as Partial<ImageConfigDocument> | null;
-  const diffIds = config?.rootfs?.diff_ids ?? [];
-  if (
-    !config ||
-    typeof config !== 'object' ||
-    !Array.isArray(diffIds) ||
-    !diffIds.every((id) => isDigest(String(id)))
-  ) {
-    throw invalid('invalid image: the config document has no valid rootfs', { code: 'bad-image' });
-  }
-  return {
-    ...config,
-    architecture: String(config.architecture ?? ''),
-    os: String(config.os || 'linux'),
-    config: config.config ?? {},
-    rootfs: { type: 'layers', diff_ids: diffIds },
-  };
 }

@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, statSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internal, invalid, notFound } from '../../errors.ts';
 import type { ContentStore, Lease } from '../store-port.ts';
@@ -105,8 +105,8 @@ export class BlobStore implements ContentStore {
     return digest;
   }
 
-  /** Takes in bytes of any number; the digest is found on the way. */
-  async writeStream(source: AsyncIterable<Uint8Array>): Promise<{ digest: string; size: number }> {
+  /** Takes in bytes of any number; the digest is found on the way, and leased before the blob is there. */
+  async writeStream(source: AsyncIterable<Uint8Array>, lease: Lease): Promise<{ digest: string; size: number }> {
     const temporary = this.#temporary();
     const hash = createHash('sha256');
     let size = 0;
@@ -122,6 +122,7 @@ export class BlobStore implements ContentStore {
         await handle.close();
       }
       const digest = `sha256:${hash.digest('hex')}`;
+      lease.add(digest);
       if (this.has(digest)) await unlink(temporary);
       else await this.#take(temporary, digest);
       return { digest, size };
@@ -133,13 +134,6 @@ export class BlobStore implements ContentStore {
 
   ingestPath(digest: string): string {
     return join(this.#ingest, hexOf(digest));
-  }
-
-  /** A directory for archives being unpacked; gone at the next boot at the latest. */
-  async scratch(): Promise<string> {
-    const path = this.#temporary();
-    await mkdir(path, { mode: 0o700 });
-    return path;
   }
 
   async commitIngest(digest: string): Promise<void> {

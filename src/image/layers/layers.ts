@@ -233,7 +233,7 @@ export class OverlayLayers implements LayerStore {
       const source = createReadStream(this.#content.path(blob.digest), { highWaterMark: 1 << 20 });
       const gzip = createGzip({ level: 1, chunkSize: 1 << 20 });
       source.on('error', (error) => gzip.destroy(error));
-      const { digest, size } = await this.#content.writeStream(source.pipe(gzip));
+      const { digest, size } = await this.#content.writeStream(source.pipe(gzip), lease);
       const descriptor = { mediaType: GZIP_LAYER, digest, size };
       const record = this.#records.get(diffId);
       if (record) this.#records.put(diffId, { ...record, blob: descriptor });

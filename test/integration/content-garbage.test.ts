@@ -1,0 +1,128 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BlobStore, digestOf } from '../../src/image/content/content.ts';
+import { createImage } from '../../src/image/create.ts';
+import { checkStore } from '../../src/image/fsck.ts';
+import { type LayerRecord, OverlayLayers } from '../../src/image/layers/layers.ts';
+import { eventually } from '../support/eventually.ts';
+import { tarOf } from '../support/fixture-image.ts';
+import { testImageStore } from '../support/image-store.ts';
+
+let store: Awaited<ReturnType<typeof testImageStore>>;
+beforeEach(async () => {
+  store = await testImageStore();
+});
+afterEach(() => store.dispose());
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+const make = async (content: string) =>
+  await createImage(store, {
+    layers: [once(await tarOf([{ name: 'file', content }]))],
+    config: { architecture: 'amd64', os: 'linux', config: {} },
+  });
+
+describe('garbage', () => {
+  it('goes, but nothing that an image refers to or a lease holds', async () => {
+    const image = await make('kept');
+    const lease = store.content.lease();
+    const held = await store.content.write(Buffer.from('held'));
+    lease.add(held);
+    await store.content.write(Buffer.from('loose'));
+    const loose = await tarOf([{ name: 'loose', content: 'x' }]);
+    await store.unpack(loose);
+    expect(await store.catalog.collect()).toEqual({ deletedBytes: 5 + loose.length + 1 });
+    expect(store.content.has(held)).toBe(true);
+    expect(store.layers.has(digestOf(loose))).toBe(false);
+    lease.release();
+    lease.release();
+    await store.catalog.collect();
+    expect(store.content.has(held)).toBe(false);
+    expect(store.catalog.get(image.id).size).toBe(4);
+    expect(await checkStore(store.root, store.deps.store)).toEqual([]);
+  });
+
+  it('of a life that ended anywhere is gone after the next start', async () => {
+    await make('whole');
+    const overlay = join(store.root, 'overlay2');
+    const ingest = join(store.root, 'image/oci/ingest');
+    mkdirSync(join(overlay, 'tmp-half/diff/a'), { recursive: true });
+    mkdirSync(join(overlay, 'f'.repeat(64), 'diff'), { recursive: true });
+    mkdirSync(join(store.root, 'image/overlay2/layerdb/mounts/gone'), { recursive: true });
+    writeFileSync(join(overlay, 'l/NOBODY'), '');
+    writeFileSync(join(ingest, 'tmp-half'), 'x');
+    const [fresh, old] = ['a', 'b'].map((digit) => join(ingest, digit.repeat(64)));
+    for (const path of [fresh!, old!]) writeFileSync(path, 'x');
+    utimesSync(old!, 1_000_000, 1_000_000);
+    await store.content.boot(Date.now());
+    await store.layers.boot();
+    await store.rootfs.boot();
+    expect(readdirSync(ingest)).toEqual(['a'.repeat(64)]);
+    expect(readdirSync(overlay)).toHaveLength(3);
+    expect(readdirSync(join(overlay, 'l'))).toHaveLength(1);
+    expect(readdirSync(join(store.root, 'image/overlay2/layerdb/mounts'))).toEqual([]);
+    expect(await checkStore(store.root, store.deps.store)).toEqual([]);
+  });
+
+  it('is what a power failure left of a layer: it is unpacked again from its blob', async () => {
+    const image = await make('precious');
+    const [diffId] = image.config.rootfs.diff_ids as [string];
+    const records = store.deps.store.collection<LayerRecord>('layers');
+    await eventually(() => records.get(diffId)!.unsynced === undefined);
+    // As if the machine had died before the sync, and the file's data with it.
+    records.put(diffId, { ...records.get(diffId)!, unsynced: 'another boot' });
+    rmSync(join(store.layers.path(diffId), 'file'));
+    await store.layers.boot();
+    expect(readFileSync(join(store.layers.path(diffId), 'file'), 'utf8')).toBe('precious');
+    expect(await checkStore(store.root, store.deps.store)).toEqual([]);
+  });
+
+  it('and damage is found by the checker', async () => {
+    const image = await make('checked');
+    const path = store.content.path(image.id);
+    writeFileSync(path, 'damaged');
+    writeFileSync(join(store.root, 'image/oci/blobs/sha256', '0'.repeat(64)), '');
+    rmSync(join(store.layers.path(image.config.rootfs.diff_ids[0]!)), { recursive: true });
+    const kinds = (await checkStore(store.root, store.deps.store)).map(({ kind }) => kind).sort();
+    expect(kinds).toEqual(['missing layer', 'unreferenced blob', 'wrong digest', 'wrong digest']);
+  });
+});
+
+describe('a layer made here', () => {
+  it('is compressed once for a push, and the blob holds the same tar', async () => {
+    const tar = await tarOf([{ name: 'file', content: 'x'.repeat(5000) }]);
+    await store.unpack(tar);
+    const diffId = digestOf(tar);
+    const records = store.deps.store.collection<LayerRecord>('layers');
+    records.put(diffId, {
+      ...records.get(diffId)!,
+      blob: { ...records.get(diffId)!.blob, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
+    });
+    const [first, second] = await Promise.all([store.layers.ensureBlob(diffId), store.layers.ensureBlob(diffId)]);
+    expect(first).toEqual(second);
+    expect(first.mediaType).toBe('application/vnd.oci.image.layer.v1.tar+gzip');
+    expect(gunzipSync(readFileSync(store.content.path(first.digest))).equals(tar)).toBe(true);
+    expect(await store.layers.ensureBlob(diffId)).toEqual(first);
+    expect(existsSync(store.layers.linkPath(diffId))).toBe(true);
+  });
+
+  it('is found by new stores over the same directory', async () => {
+    const blob = gzipSync(await tarOf([{ name: 'file', content: 'x' }]));
+    const digest = await store.content.write(blob);
+    const content = new BlobStore(join(store.root, 'image/oci'));
+    expect(content.size(digest)).toBe(blob.length);
+    const { deps } = store;
+    const layers = new OverlayLayers({
+      directory: join(store.root, 'overlay2'),
+      content,
+      store: deps.store,
+      log: deps.log,
+    });
+    expect(layers.all()).toEqual(store.layers.all());
+  });
+});

@@ -1,0 +1,201 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DaemonError } from '../../src/errors.ts';
+import { readXattrs } from '../../src/host/ffi.ts';
+import { LayerExtractor } from '../../src/tar/extract.ts';
+import { encodeHeader, END_OF_ARCHIVE, padding, type TarHeader, tarHeader } from '../../src/tar/header.ts';
+import { TarParser } from '../../src/tar/parser.ts';
+import { testImageStore } from '../support/image-store.ts';
+
+type Entry = Partial<TarHeader> & { name: string; content?: string };
+
+/** Without any of the checks a tool would make. */
+function archive(entries: readonly Entry[]): Buffer {
+  const parts = entries.flatMap(({ content = '', ...header }) => {
+    const bytes = Buffer.from(header.type && header.type !== 'file' ? '' : content);
+    return [encodeHeader(tarHeader({ ...header, size: bytes.length })), bytes, Buffer.alloc(padding(bytes.length))];
+  });
+  return Buffer.concat([...parts, END_OF_ARCHIVE]);
+}
+
+let base: string;
+let outside: string;
+let store: Awaited<ReturnType<typeof testImageStore>>;
+
+beforeEach(async () => {
+  base = mkdtempSync(join(tmpdir(), 'hostile-'));
+  outside = join(base, 'outside');
+  mkdirSync(join(outside, 'dir'), { recursive: true });
+  writeFileSync(join(outside, 'file'), 'sentinel');
+  writeFileSync(join(outside, 'dir/secret'), 'sentinel');
+  store = await testImageStore();
+});
+afterEach(async () => {
+  await store.dispose();
+  rmSync(base, { recursive: true, force: true });
+});
+
+/** Everything that a write, a link, a chmod or a chown would change. */
+const sentinel = (): string =>
+  execFileSync('find', [outside, '-printf', '%p %y %m %U:%G %s %n %T@ %C@\n'], { encoding: 'utf8' });
+
+function extract(root: string, tar: Buffer): 'taken' | 'refused' {
+  mkdirSync(root);
+  const extractor = new LayerExtractor(root);
+  const parser = new TarParser(extractor, { encoding: 'latin1' });
+  try {
+    parser.write(tar);
+    parser.end();
+    extractor.finish();
+    return 'taken';
+  } catch (error) {
+    // Our refusal or the kernel's, never a programming error.
+    const known = error instanceof DaemonError || /^E[A-Z0-9]+$/.test((error as NodeJS.ErrnoException).code ?? '');
+    if (!known) throw error;
+    return 'refused';
+  } finally {
+    extractor.close();
+  }
+}
+
+/** A small generator with a seed, so that a failure can be repeated. */
+function random(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+describe('a hostile archive', () => {
+  it('changes nothing outside of its root, in a thousand random combinations', () => {
+    const pick = random(20_261_130);
+    const of = <T>(choices: readonly T[]): T => choices[pick(choices.length)]!;
+    const names = [
+      'a',
+      'a/b',
+      'a/b/c',
+      'l',
+      'l/file',
+      'l/dir/secret',
+      '../outside/file',
+      'a/../../outside/file',
+      './l/',
+      '/etc/x',
+    ]
+      .concat([
+        `${outside}/file`,
+        'l/../outside/file',
+        '.wh.a',
+        'a/.wh.b',
+        '.wh..wh..opq',
+        'l/.wh..wh..opq',
+        '.wh...',
+        '.wh.',
+        '.',
+        '..',
+      ])
+      .concat(['l/.wh.file', '', '/', 'a/.wh..', 'x/.wh..wh.plnk']);
+    const targets = [
+      '../outside',
+      outside,
+      `${outside}/file`,
+      '../outside/file',
+      'a',
+      'l',
+      'l/file',
+      '..',
+      '.',
+      '/',
+      'a/b',
+      '../../..',
+    ];
+    const types = ['file', 'directory', 'symlink', 'link', 'symlink', 'file', 'char', 'fifo'] as const;
+    const before = sentinel();
+    let taken = 0;
+    for (let round = 0; round < 1000; round++) {
+      const entries = Array.from({ length: 2 + pick(5) }, (): Entry => {
+        const type = of(types);
+        const linked = type === 'symlink' || type === 'link';
+        return {
+          name: of(names),
+          type,
+          linkname: linked ? of(targets) : '',
+          mode: of([0o777, 0o4755, 0]),
+          uid: of([0, 1000]),
+          mtimeNs: 1n,
+          content: 'overwritten',
+          xattrs: new Map(type === 'symlink' ? [] : [['user.x', Buffer.from('y')]]),
+        };
+      });
+      const root = join(base, `root-${round}`);
+      if (extract(root, archive(entries)) === 'taken') taken++;
+      rmSync(root, { recursive: true, force: true });
+    }
+    expect(sentinel()).toBe(before);
+    // Both happen often, or the test tests nothing.
+    expect(taken).toBeGreaterThan(50);
+    expect(taken).toBeLessThan(950);
+  });
+
+  it.each<[string, Entry[]]>([
+    ['goes up', [{ name: '../outside/file', content: 'x' }]],
+    [
+      'writes through its own symlink',
+      [
+        { name: 'l', type: 'symlink', linkname: '../outside' },
+        { name: 'l/file', content: 'x' },
+      ],
+    ],
+    ['links to a file outside', [{ name: 'h', type: 'link', linkname: '../outside/file' }]],
+    [
+      'links through its own symlink',
+      [
+        { name: 'l', type: 'symlink', linkname: '/etc' },
+        { name: 'h', type: 'link', linkname: 'l/passwd' },
+      ],
+    ],
+    ['deletes through a whiteout', [{ name: 'a/.wh...' }]],
+    ['has a name with a NUL', [{ name: `a\0${'x'.repeat(120)}`, content: 'x' }]],
+    ['has an owner out of range', [{ name: 'a', uid: 2 ** 32 }]],
+  ])('is refused when it %s, and leaves nothing', async (_, entries) => {
+    const before = sentinel();
+    await expect(store.unpack(archive(entries))).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
+    expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l']);
+    expect(readdirSync(join(store.root, 'overlay2/l'))).toEqual([]);
+    expect(sentinel()).toBe(before);
+  });
+
+  it('is refused when its headers lie about lengths', async () => {
+    const whole = archive([{ name: 'a', content: 'x'.repeat(2000) }]);
+    const bomb = encodeHeader(tarHeader({ name: 'PaxHeader', size: 0 }));
+    bomb.write('x', 156);
+    bomb.write('77777777777\0', 124);
+    bomb.fill(0x20, 148, 156);
+    bomb.write(
+      `${bomb
+        .reduce((sum, byte) => sum + byte, 0)
+        .toString(8)
+        .padStart(6, '0')}\0 `,
+      148,
+    );
+    for (const tar of [
+      whole.subarray(0, 1500),
+      bomb,
+      Buffer.concat([bomb, Buffer.alloc(4096)]),
+      Buffer.alloc(512, 0x41),
+    ]) {
+      await expect(store.unpack(tar, gzipSync(tar))).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
+    }
+  });
+
+  it('cannot set what overlayfs itself obeys', async () => {
+    const xattrs = new Map([['trusted.overlay.redirect', Buffer.from('/../..')]]);
+    const path = await store.unpack(archive([{ name: 'd/', type: 'directory', xattrs }]));
+    expect(readXattrs(join(path, 'd'))).toEqual(new Map());
+  });
+});
