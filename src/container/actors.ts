@@ -35,8 +35,13 @@ export interface EffectDeps {
   /** The container's streams, made when first asked for. */
   streamsOf(record: ContainerRecord): StreamBroker;
   logInfo(record: ContainerRecord): LogInfo;
+  find(id: string): ContainerRecord | undefined;
+  /** By any reference. Throws notFound. */
+  resolve(reference: string): ContainerRecord;
   /** The full id of a container by name or id. */
   idOf(reference: string): string | undefined;
+  /** A Docker event of the container, with its own attributes. */
+  publish(record: ContainerRecord, action: string, attributes?: Record<string, string>): void;
   /** Ids of the containers that name a volume. */
   volumeUsers(volume: string): string[];
   runProbe: ProbeRunner;

@@ -20,17 +20,14 @@ export async function adopt(deps: EffectDeps, work: Work): Promise<Sandbox | und
   // The log first: output that waits in the pipes must find it.
   await openLog(deps, record, session).catch(survive('the log'));
   watchTask(deps, work, session, task);
-  const volumes = record.mounts.flatMap((mount) => (mount.Type === 'volume' && mount.Name ? [mount.Name] : []));
+  const volumes = record.mounts.flatMap((mount) => (mount.type === 'volume' ? [mount.name] : []));
   const [sandbox] = await Promise.all([
     record.sandbox &&
       deps.networks
         .restore(sandboxRequest(record, deps.idOf), record.sandbox)
         .catch(survive('the network'))
         .then((restored) => restored ?? record.sandbox),
-    ...volumes.map(async (name) => {
-      await deps.volumes.restore(name, record.id).catch(survive(`volume ${name}`));
-      session.volumes.add(name);
-    }),
+    ...volumes.map((name) => deps.volumes.restore(name, record.id).catch(survive(`volume ${name}`))),
   ]);
   return sandbox;
 }

@@ -3,6 +3,7 @@ import type { Ulimit } from '../config/config.ts';
 import type { HealthConfig } from '../image/port.ts';
 import type { LogConfig } from '../logs/port.ts';
 import type { EndpointConfig, PortMap } from '../network/port.ts';
+import type { MountSpec } from '../volume/mounts.ts';
 
 export interface ContainerConfig {
   Hostname: string;
@@ -37,29 +38,6 @@ export interface ContainerConfig {
 export interface RestartPolicy {
   Name: '' | 'no' | 'always' | 'unless-stopped' | 'on-failure';
   MaximumRetryCount: number;
-}
-
-export interface MountSpec {
-  Type: 'bind' | 'volume' | 'tmpfs' | 'npipe' | 'cluster' | 'image';
-  Source?: string;
-  Target: string;
-  ReadOnly?: boolean;
-  Consistency?: string;
-  BindOptions?: {
-    Propagation?: string;
-    NonRecursive?: boolean;
-    CreateMountpoint?: boolean;
-    ReadOnlyNonRecursive?: boolean;
-    ReadOnlyForceRecursive?: boolean;
-  } | null;
-  VolumeOptions?: {
-    NoCopy?: boolean;
-    Labels?: Record<string, string> | null;
-    DriverConfig?: { Name?: string; Options?: Record<string, string> | null } | null;
-    Subpath?: string;
-  } | null;
-  TmpfsOptions?: { SizeBytes?: number; Mode?: number; Options?: string[][] | null } | null;
-  ImageOptions?: { Subpath?: string } | null;
 }
 
 export interface DeviceMapping {
@@ -163,25 +141,4 @@ export interface HostConfig extends Resources {
 
 export interface NetworkingConfig {
   EndpointsConfig: Record<string, EndpointConfig>;
-}
-
-/** A mount of the container as inspect shows it, plus what the start needs to make it again. */
-export interface MountPoint {
-  Type: 'bind' | 'volume' | 'tmpfs' | 'image';
-  /** Name of the volume; absent for others. */
-  Name?: string;
-  /** Path on the host. */
-  Source: string;
-  Destination: string;
-  Driver?: string;
-  /** The options as given: "z", "ro,rslave". */
-  Mode: string;
-  RW: boolean;
-  Propagation: string;
-  /** How it came, for the start: the specification of --mount, else undefined for -v and VOLUME. */
-  Spec?: MountSpec;
-  /** The image's content enters the volume when it is empty. */
-  CopyUp?: boolean;
-  /** Goes with the container at `rm -v` and AutoRemove. */
-  Anonymous?: boolean;
 }

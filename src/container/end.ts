@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { withDeadline } from '../lib/deadline.ts';
 import type { EffectDeps } from './actors.ts';
 import type { RemoveOrder, Work } from './events.ts';
+import { closeMounts } from './mounting.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Session } from './session.ts';
 import { bundleOf } from './start.ts';
@@ -31,7 +32,7 @@ export async function settle(deps: EffectDeps, { record }: Work): Promise<void> 
   await session.quiet();
   await everything(deps, record.id, {
     task: endTask(deps, record, session),
-    network: closeNetwork(deps, record, session).then(() => unmountVolumes(deps, record, session)),
+    network: closeNetwork(deps, record, session).then(() => letGoOfMounts(deps, record)),
   });
 }
 
@@ -64,13 +65,8 @@ async function closeNetwork(deps: EffectDeps, { id }: ContainerRecord, session: 
   await withDeadline('closing the network', NETWORK_MS, undefined, () => deps.networks.close(id));
 }
 
-async function unmountVolumes(deps: EffectDeps, { id }: ContainerRecord, session: Session): Promise<void> {
-  const names = [...session.volumes];
-  session.volumes.clear();
-  await withDeadline('unmounting volumes', VOLUME_MS, undefined, () =>
-    Promise.all(names.map((name) => deps.volumes.unmount(name, id))),
-  );
-}
+const letGoOfMounts = (deps: EffectDeps, record: ContainerRecord): Promise<void> =>
+  withDeadline('unmounting volumes', VOLUME_MS, undefined, () => closeMounts(deps, record));
 
 /** A start that failed or was cut off: as if it had not been tried. */
 export async function undo(deps: EffectDeps, work: Work): Promise<void> {
@@ -83,7 +79,7 @@ export async function undo(deps: EffectDeps, work: Work): Promise<void> {
   });
   await everything(deps, record.id, {
     task: endTask(deps, record, session).then(() => deps.runtime.cleanup(record.id, bundleOf(deps, record.id))),
-    network: closeNetwork(deps, record, session).then(() => unmountVolumes(deps, record, session)),
+    network: closeNetwork(deps, record, session).then(() => letGoOfMounts(deps, record)),
   });
 }
 
@@ -93,7 +89,7 @@ export async function remove(deps: EffectDeps, { record }: Work, order: RemoveOr
   if (session.task) await deps.runtime.cleanup(record.id, bundleOf(deps, record.id));
   await everything(deps, record.id, {
     task: endTask(deps, record, session),
-    network: closeNetwork(deps, record, session).then(() => unmountVolumes(deps, record, session)),
+    network: closeNetwork(deps, record, session).then(() => letGoOfMounts(deps, record)),
   });
   await everything(deps, record.id, {
     rootfs: deps.rootfs.remove(record.id),
@@ -105,10 +101,10 @@ export async function remove(deps: EffectDeps, { record }: Work, order: RemoveOr
 /** Anonymous volumes that nobody else uses; one that stays is no reason to keep the container. */
 async function removeVolumes(deps: EffectDeps, record: ContainerRecord): Promise<void> {
   for (const mount of record.mounts) {
-    if (mount.Type !== 'volume' || !mount.Anonymous || mount.Name === undefined) continue;
-    if (deps.volumeUsers(mount.Name).some((id) => id !== record.id)) continue;
-    await deps.volumes.remove(mount.Name, { force: true }).catch((error: unknown) => {
-      deps.log.warn({ err: error, volume: mount.Name, container: record.id }, 'an anonymous volume stays');
+    if (mount.type !== 'volume' || !mount.anonymous) continue;
+    if (deps.volumeUsers(mount.name).some((id) => id !== record.id)) continue;
+    await deps.volumes.remove(mount.name, { force: true }).catch((error: unknown) => {
+      deps.log.warn({ err: error, volume: mount.name, container: record.id }, 'an anonymous volume stays');
     });
   }
 }

@@ -12,6 +12,8 @@ export interface StopOrder {
   grace: number;
   /** Publish `stop` at the end: docker stop, not docker kill. */
   announced: boolean;
+  /** The daemon's own stop: not a stop by hand. */
+  shutdown?: boolean;
 }
 
 export interface RemoveOrder {

@@ -1,123 +1,121 @@
-/** Mount points of a record → mounts of the spec: volumes are mounted, binds and tmpfs described. */
+/** Mounts of a container over the volumes' ports: planned and filled at its creation, brought onto the host at its start. */
 import { closeSync, constants } from 'node:fs';
-import { mkdir, realpath, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { invalid, notImplemented } from '../errors.ts';
+import { realpath } from 'node:fs/promises';
+import { notImplemented } from '../errors.ts';
 import { fdPath, withRoot } from '../host/rootfs.ts';
-import type { ContainerMount, Propagation } from '../runtime/oci/mounts.ts';
+import { newId } from '../lib/ids.ts';
+import type { UndoStack } from '../lib/undo.ts';
+import { joinedContainer } from '../runtime/oci/docker-types.ts';
+import type { ContainerMount } from '../runtime/oci/mounts.ts';
+import { prepareShm, releaseShm, shmMount } from '../runtime/oci/shm.ts';
+import { type MountPoint, parseVolumesFrom, planMounts } from '../volume/mounts.ts';
+import { checkBindSources, type MountContext, releaseMounts, resolveMounts } from '../volume/resolve.ts';
 import type { EffectDeps } from './actors.ts';
-import type { MountPoint } from './config.ts';
 import type { ContainerRecord } from './record.ts';
-import type { Session } from './session.ts';
 
-/** Attributes of a `volume mount` event. */
-const mountAttributes = (record: ContainerRecord, mount: MountPoint): Record<string, string> => ({
-  container: record.id,
-  destination: mount.Destination,
-  driver: mount.Driver ?? 'local',
-  propagation: mount.Propagation,
-  'read/write': String(mount.RW),
-});
+/** At create: mount points with their volumes made and bind sources checked. */
+export async function prepareMounts(deps: EffectDeps, record: ContainerRecord, undo: UndoStack): Promise<MountPoint[]> {
+  const { hostConfig, config } = record;
+  const points = planMounts({
+    binds: hostConfig.Binds,
+    mounts: hostConfig.Mounts,
+    tmpfs: hostConfig.Tmpfs,
+    volumeDriver: hostConfig.VolumeDriver,
+    volumes: config.Volumes,
+    inherited: (hostConfig.VolumesFrom ?? []).map((spec) => {
+      const { container, writable } = parseVolumesFrom(spec);
+      return { points: deps.resolve(container).mounts, writable };
+    }),
+  });
+  if (points.some(({ type }) => type === 'image')) throw notImplemented('mounts of type image are not supported');
+  await checkBindSources(points);
+  return Promise.all(points.map((point) => (point.type === 'volume' ? makeVolume(deps, record, point, undo) : point)));
+}
 
-export async function openMounts(
+async function makeVolume(
   deps: EffectDeps,
   record: ContainerRecord,
-  session: Session,
-): Promise<ContainerMount[]> {
-  const points = await Promise.all(record.mounts.map((mount) => openMount(deps, record, session, mount)));
-  const taken = new Set(record.mounts.map((mount) => mount.Destination));
-  const tmpfs = Object.entries(record.hostConfig.Tmpfs ?? {})
-    .filter(([destination]) => !taken.has(destination))
-    .map(([destination, options]): ContainerMount => ({ kind: 'tmpfs', destination, options }));
-  return [...points, ...tmpfs, ...sharedMemory(deps, record)];
+  point: MountPoint,
+  undo: UndoStack,
+): Promise<MountPoint> {
+  const name = point.name || newId();
+  undo.push(`volume ${name}`, async () => {
+    deps.volumes.release(name, record.id);
+    if (point.name === '') await deps.volumes.remove(name, { force: true });
+  });
+  const { Driver } = await deps.volumes.ensure({
+    name,
+    driver: point.driver || undefined,
+    options: point.volumeOptions,
+    labels: point.volumeLabels,
+    anonymous: point.name === '',
+    reference: record.id,
+  });
+  return { ...point, name, driver: Driver };
 }
 
-async function openMount(
-  deps: EffectDeps,
-  record: ContainerRecord,
-  session: Session,
-  mount: MountPoint,
-): Promise<ContainerMount> {
-  switch (mount.Type) {
-    case 'tmpfs':
-      return { kind: 'tmpfs', destination: mount.Destination, options: tmpfsOptions(mount) };
-    case 'volume':
-      return bindOf(mount, await volumeSource(deps, record, session, mount));
-    case 'bind':
-      return bindOf(mount, await bindSource(mount));
-    default:
-      throw notImplemented(`mounts of type ${mount.Type} are not supported`);
-  }
-}
-
-function bindOf(mount: MountPoint, source: string): ContainerMount {
-  const options = mount.Spec?.BindOptions;
-  return {
-    kind: 'bind',
-    source,
-    destination: mount.Destination,
-    writable: mount.RW,
-    propagation: (mount.Type === 'bind' ? mount.Propagation : '') as Propagation | '',
-    nonRecursive: options?.NonRecursive,
-    readOnlyNonRecursive: options?.ReadOnlyNonRecursive,
-    readOnlyForceRecursive: options?.ReadOnlyForceRecursive,
-    explicitPropagation: Boolean(options?.Propagation),
-  };
-}
-
-function tmpfsOptions(mount: MountPoint): string {
-  const options = mount.Spec?.TmpfsOptions;
-  return [
-    ...(mount.RW ? [] : ['ro']),
-    ...(options?.SizeBytes ? [`size=${options.SizeBytes}`] : []),
-    ...(options?.Mode ? [`mode=${options.Mode.toString(8)}`] : []),
-    ...(options?.Options ?? []).map((pair) => pair.join('=')),
-  ].join(',');
-}
-
-/** -v makes a missing source a directory; --mount did check that it is there, and it may have gone since. */
-async function bindSource(mount: MountPoint): Promise<string> {
-  const create = !mount.Spec || mount.Spec.BindOptions?.CreateMountpoint;
-  const found = await stat(mount.Source).catch(() => undefined);
-  if (!found && !create) throw invalid(`bind source path does not exist: ${mount.Source}`);
-  if (!found) await mkdir(mount.Source, { recursive: true, mode: 0o755 });
-  return mount.Source;
-}
-
-async function volumeSource(
-  deps: EffectDeps,
-  record: ContainerRecord,
-  session: Session,
-  mount: MountPoint,
-): Promise<string> {
-  const name = mount.Name ?? '';
-  const path = await session.track(deps.volumes.mount(name, record.id, mountAttributes(record, mount)));
-  session.volumes.add(name);
-  const subpath = mount.Spec?.VolumeOptions?.Subpath;
-  return subpath ? insideVolume(path, subpath) : path;
-}
-
-/** A subpath never leads out of the volume, whatever links lie in it. */
-async function insideVolume(volume: string, subpath: string): Promise<string> {
-  const found = withRoot(volume, (root) => {
-    try {
-      return root.open(subpath, constants.O_RDONLY | constants.O_NONBLOCK);
-    } catch (error) {
-      throw invalid(`cannot access path ${join(volume, subpath)}: no such file or directory`, { cause: error });
+/** At create, as in dockerd: a new volume takes what the image has at its place. */
+export async function populateVolumes(deps: EffectDeps, record: ContainerRecord): Promise<void> {
+  const points = record.mounts.filter((point) => point.type === 'volume' && point.copy && !point.subpath);
+  if (!points.length) return;
+  await deps.rootfs.withMounted(record.id, async (root) => {
+    for (const point of points) {
+      const source = openInside(root, point.destination);
+      if (source === undefined) continue;
+      try {
+        await deps.volumes.copyUp(point.name, await realpath(fdPath(source)));
+      } finally {
+        closeSync(source);
+      }
     }
   });
-  try {
-    return await realpath(fdPath(found));
-  } finally {
-    closeSync(found);
-  }
 }
 
-/** `--ipc container:x`: /dev/shm is the other container's. */
-function sharedMemory(deps: EffectDeps, record: ContainerRecord): ContainerMount[] {
-  const donor = /^container:(.+)$/.exec(record.hostConfig.IpcMode)?.[1];
-  const host = record.hostConfig.IpcMode === 'host';
-  const pid = donor === undefined ? undefined : deps.sessions.find(donor)?.task?.pid;
-  const source = host ? '/dev/shm' : pid ? `/proc/${pid}/root/dev/shm` : undefined;
-  return source ? [{ kind: 'bind', source, destination: '/dev/shm', writable: true, propagation: 'rprivate' }] : [];
+/** What a path inside leads to, without ever leaving it; undefined when there is nothing. The caller closes it. */
+function openInside(directory: string, path: string): number | undefined {
+  return withRoot(directory, (root) => {
+    try {
+      return root.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    } catch {
+      return undefined;
+    }
+  });
+}
+
+const contextOf = (deps: EffectDeps, record: ContainerRecord): MountContext => ({
+  containerId: record.id,
+  directory: record.directory,
+  volumes: {
+    mount: (name, id, attributes) => deps.volumes.mount(name, id, { driver: 'local', container: id, ...attributes }),
+    unmount: (name, id) => deps.volumes.unmount(name, id),
+  },
+  onError: (what, error) =>
+    deps.log.warn({ err: error, container: record.id, what }, 'a mount of a container could not be let go'),
+});
+
+/** At start. */
+export async function openMounts(deps: EffectDeps, record: ContainerRecord): Promise<ContainerMount[]> {
+  const points = await resolveMounts(record.mounts, contextOf(deps, record));
+  const shm = sharedMemory(deps, record);
+  const taken = record.mounts.some((mount) => mount.destination === '/dev/shm');
+  return shm && !taken ? [...points, shm] : points;
+}
+
+/** After the end. Idempotent. */
+export async function closeMounts(deps: EffectDeps, record: ContainerRecord): Promise<void> {
+  await releaseMounts(record.mounts, contextOf(deps, record));
+  releaseShm(record.directory);
+}
+
+/** What the ipc mode puts at /dev/shm. A shareable container's own lies on the host while it runs. */
+function sharedMemory(deps: EffectDeps, record: ContainerRecord): ContainerMount | undefined {
+  const { IpcMode, ShmSize } = record.hostConfig;
+  if (IpcMode === 'shareable') prepareShm(record.directory, ShmSize || deps.config.defaultShmSize);
+  const other = joinedContainer(IpcMode);
+  const donor = other === undefined ? undefined : deps.find(other);
+  return shmMount(
+    IpcMode,
+    record.directory,
+    donor && { ipcMode: donor.hostConfig.IpcMode, directory: donor.directory },
+  );
 }

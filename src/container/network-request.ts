@@ -20,23 +20,29 @@ function links(record: ContainerRecord, resolve: ResolveLink): SandboxRequest['l
   });
 }
 
-/** The endpoints by network; the mode's own network is always among them. */
-export function endpointsOf(record: ContainerRecord): Record<string, EndpointConfig> {
-  const mode = modeNetwork(record.hostConfig.NetworkMode);
-  const given = record.networking.EndpointsConfig;
-  if (mode === undefined || mode === 'none' || mode === 'host') return given;
-  return mode in given ? given : { [mode]: {}, ...given };
+/** host, none and container: have a mode and no endpoints. */
+function endpointsOf(record: ContainerRecord): Record<string, EndpointConfig> {
+  const { host: _, none: __, ...endpoints } = record.networking.EndpointsConfig;
+  return endpoints;
+}
+
+/** The mode's own network may have been disconnected since; another one then takes its place. */
+function modeOf({ config, hostConfig, networking }: ContainerRecord): string {
+  const mode = hostConfig.NetworkMode;
+  if (config.NetworkDisabled) return 'none';
+  const name = modeNetwork(mode);
+  if (name === undefined) return mode;
+  return name in networking.EndpointsConfig ? name : (Object.keys(networking.EndpointsConfig)[0] ?? 'none');
 }
 
 export function sandboxRequest(record: ContainerRecord, resolve: ResolveLink): SandboxRequest {
   const { config, hostConfig } = record;
-  const mode = config.NetworkDisabled ? 'none' : hostConfig.NetworkMode;
   return {
     containerId: record.id,
     name: record.name,
     hostname: config.Hostname,
     domainname: config.Domainname,
-    mode: mode === 'default' || mode === '' ? 'bridge' : mode,
+    mode: modeOf(record),
     endpoints: endpointsOf(record),
     exposedPorts: Object.keys(config.ExposedPorts ?? {}),
     portBindings: hostConfig.PortBindings,

@@ -1,6 +1,7 @@
 /** What is persisted of a container: enough to answer every read and to find it again after the daemon was killed. */
 import type { Sandbox } from '../network/port.ts';
-import type { ContainerConfig, HostConfig, MountPoint, NetworkingConfig } from './config.ts';
+import type { MountPoint } from '../volume/mounts.ts';
+import type { ContainerConfig, HostConfig, NetworkingConfig } from './config.ts';
 
 /** The chart's state as other rooms and the disk see it. `starting` and `stopping` tell a restarted daemon what was interrupted. */
 export type Phase =

@@ -14,8 +14,6 @@ export class Session {
   log: LogWriter | undefined;
   /** Made at the first attach or start; clients stay attached from one start to the next. */
   streams: StreamBroker | undefined;
-  /** Volumes mounted for this container. */
-  volumes = new Set<string>();
   /** Its processes are frozen. */
   frozen = false;
   namespace: Promise<Namespace> | undefined;

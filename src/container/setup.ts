@@ -148,7 +148,7 @@ export const container = setup({
             halted: true,
             again: event.type === 'RESTART',
             announceRestart: event.type === 'RESTART',
-            record: manually(context.record, event.type === 'STOP'),
+            record: event.order.shutdown ? context.record : manually(context.record, event.type === 'STOP'),
           }
         : {},
     ),

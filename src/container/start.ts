@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { DaemonError, invalid, internal } from '../errors.ts';
 import { nowNano, rfc3339Nano } from '../lib/clock.ts';
 import type { Sandbox } from '../network/port.ts';
-import type { ContainerMount } from '../runtime/oci/mounts.ts';
 import { readHostSide } from '../runtime/oci/host-side.ts';
 import { joinedContainer } from '../runtime/oci/docker-types.ts';
 import { buildSpec } from '../runtime/oci/spec.ts';
 import { databasesIn, resolveUser, type ResolvedUser } from '../runtime/oci/user.ts';
+import { systemMounts } from '../volume/resolve.ts';
 import type { TaskSpec } from '../runtime/port.ts';
 import { startExitCode } from './changes.ts';
 import type { Started, Work } from './events.ts';
@@ -54,13 +54,14 @@ async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promi
   const bundle = bundleOf(deps, record.id);
   const [namespace, mounts, user] = await Promise.all([
     namespaceOf(deps, work, session),
-    openMounts(deps, record, session),
+    session.track(openMounts(deps, record)),
     userOf(deps, record),
     openLog(deps, record, session),
     writeHostname(record),
     mkdir(join(bundle, 'rootfs'), { recursive: true, mode: 0o711 }),
   ]);
-  const all = [...networkFiles(record, namespace), ...mounts];
+  const files = { ...namespace, hostnamePath: hostnamePath(record) };
+  const all = [...systemMounts(files, record.mounts, record.hostConfig.ReadonlyRootfs), ...mounts];
   const side = await readHostSide(record.hostConfig, all, deps.config);
   const spec = buildSpec({
     id: record.id,
@@ -76,20 +77,6 @@ async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promi
     joined: joinedPids(deps, record),
   });
   await writeFile(join(bundle, 'config.json'), JSON.stringify(spec));
-}
-
-/** Files of ours that stand over the image's; a mount of the user's own at the same place wins. */
-function networkFiles(record: ContainerRecord, namespace: Namespace): ContainerMount[] {
-  const writable = !record.hostConfig.ReadonlyRootfs;
-  const taken = new Set(record.mounts.map((mount) => mount.Destination));
-  const files: [string, string][] = [
-    [namespace.resolvConfPath, '/etc/resolv.conf'],
-    [hostnamePath(record), '/etc/hostname'],
-    [namespace.hostsPath, '/etc/hosts'],
-  ];
-  return files
-    .filter(([source, destination]) => source && !taken.has(destination))
-    .map(([source, destination]) => ({ kind: 'bind', source, destination, writable, propagation: 'rprivate' }));
 }
 
 export const hostnamePath = (record: ContainerRecord): string => join(record.directory, 'hostname');

@@ -3,11 +3,16 @@
  * identity and lists are joins of kept pieces.
  */
 import type { EndpointSettings, PortMap, Sandbox } from '../network/port.ts';
+import { type MountPoint, viewMounts } from '../volume/mounts.ts';
 import { type ContainerRecord, isRunning } from './record.ts';
 import { statusOf, statusText } from './status.ts';
 
+/** Where a volume lies on the host. */
+export type PathOf = (volume: string) => { path: string; driver: string };
+
 /** What inspect shows that is not in the record. */
 export interface Surroundings {
+  pathOf: PathOf;
   logPath: string;
   graphDriver: { Name: string; Data: Record<string, string> };
 }
@@ -39,8 +44,6 @@ export function modeNetwork(mode: string): string | undefined {
 /** Networks of the container: live settings while it has a sandbox, else what it will ask for. */
 export function networksOf(record: ContainerRecord): Record<string, EndpointSettings> {
   const networks: Record<string, EndpointSettings> = {};
-  const mode = record.config.NetworkDisabled ? undefined : modeNetwork(record.hostConfig.NetworkMode);
-  if (mode !== undefined) networks[mode] = EMPTY_ENDPOINT;
   const known = record.sandbox?.endpoints ?? {};
   for (const [name, config] of Object.entries(record.networking.EndpointsConfig)) {
     networks[name] = { ...EMPTY_ENDPOINT, ...config, NetworkID: known[name]?.NetworkID ?? '' };
@@ -94,25 +97,11 @@ function stateView(record: ContainerRecord): object {
   };
 }
 
-const mountView = ({
-  Type,
-  Name,
-  Source,
-  Destination,
-  Driver,
-  Mode,
-  RW,
-  Propagation,
-}: ContainerRecord['mounts'][0]) => ({
-  Type,
-  ...(Name === undefined ? {} : { Name }),
-  Source,
-  Destination,
-  ...(Driver === undefined ? {} : { Driver }),
-  Mode,
-  RW,
-  Propagation,
-});
+/** Those of --tmpfs stand in HostConfig.Tmpfs alone. */
+function shownMounts({ mounts, hostConfig }: ContainerRecord): MountPoint[] {
+  const plain = new Set(Object.keys(hostConfig.Tmpfs ?? {}));
+  return mounts.filter((mount) => mount.type !== 'tmpfs' || !plain.has(mount.destination));
+}
 
 function inspectView(record: ContainerRecord, around: Surroundings): object {
   return {
@@ -135,7 +124,7 @@ function inspectView(record: ContainerRecord, around: Surroundings): object {
     AppArmorProfile: '',
     HostConfig: record.hostConfig,
     GraphDriver: around.graphDriver,
-    Mounts: record.mounts.map(mountView),
+    Mounts: viewMounts(shownMounts(record), around.pathOf),
     Config: record.config,
     NetworkSettings: networkSettings(record),
   };
@@ -185,7 +174,12 @@ export function portsOf(record: ContainerRecord): PortView[] {
 const summaries = new WeakMap<ContainerRecord, { image: string; text: string }>();
 
 /** The JSON text of a list entry. `image` is the name to show: that of the config, or the id once the tag moved. */
-export function summaryText(record: ContainerRecord, image: string, now: number, sizes?: Sizes): string {
+export function summaryText(
+  record: ContainerRecord,
+  { image, pathOf }: { image: string; pathOf: PathOf },
+  now: number,
+  sizes?: Sizes,
+): string {
   let kept = summaries.get(record);
   if (kept?.image !== image) {
     const { NetworkMode, Annotations } = record.hostConfig;
@@ -201,7 +195,7 @@ export function summaryText(record: ContainerRecord, image: string, now: number,
       State: statusOf(record),
       HostConfig: { NetworkMode, ...(Annotations ? { Annotations } : {}) },
       NetworkSettings: { Networks: networksOf(record) },
-      Mounts: record.mounts.map(mountView),
+      Mounts: viewMounts(shownMounts(record), pathOf),
     };
     kept = { image, text: JSON.stringify(view).slice(0, -1) };
     summaries.set(record, kept);

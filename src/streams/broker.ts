@@ -30,6 +30,8 @@ export interface AttachOptions {
   stderr: boolean;
   /** As `ctrl-p,ctrl-q`; throws invalid when it makes no sense. */
   detachKeys?: string | undefined;
+  /** Without frames though there is no terminal: a websocket's one stream. */
+  raw?: boolean;
 }
 
 export interface Attachment {
@@ -87,8 +89,9 @@ export class StreamBroker {
     const { stdin, stdout, stderr } = options;
     const { tty, stallMs = STALL_MS } = this.#options;
     const detachKeys = parseDetachKeys(options.detachKeys);
-    const client = new AttachedClient({ stdin, stdout, stderr, tty, detachKeys, stallMs }, (left) =>
-      this.#clients.delete(left),
+    const client = new AttachedClient(
+      { stdin, stdout, stderr, tty: tty || options.raw === true, detachKeys, stallMs },
+      (left) => this.#clients.delete(left),
     );
     this.#clients.add(client);
     return {

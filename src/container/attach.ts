@@ -1,0 +1,62 @@
+/** Attaching to a container: what was logged, when asked for, then its streams as they go on. */
+import type { Duplex } from 'node:stream';
+import { once } from 'node:events';
+import { frame } from '../api/stream.ts';
+import { conflict } from '../errors.ts';
+import type { Attachment, AttachOptions } from '../streams/broker.ts';
+import type { EffectDeps } from './actors.ts';
+import type { ContainerRecord } from './record.ts';
+
+export interface ContainerAttach extends AttachOptions {
+  /** Begin with the log. */
+  logs: boolean;
+  /** Go on with what comes; without it the log is all. */
+  stream: boolean;
+}
+
+export interface AttachedContainer {
+  serve(connection: Duplex): Promise<void>;
+}
+
+/** Refuses at once what cannot be attached to. The client misses nothing from here on. */
+export function attachTo(deps: EffectDeps, record: ContainerRecord, options: ContainerAttach): AttachedContainer {
+  const { id, phase } = record;
+  if (phase === 'paused') throw conflict(`container ${id} is paused, unpause the container before attach`);
+  if (phase === 'restarting') throw conflict(`container ${id} is restarting, wait until the container is running`);
+  if (phase === 'removing' || phase === 'dead') throw conflict(`container ${id} is marked for removal`);
+  const attachment = options.stream
+    ? deps.streamsOf(record).attach({ ...options, stdin: options.stdin && record.config.OpenStdin })
+    : undefined;
+  return {
+    async serve(connection) {
+      if (options.logs)
+        await replay(deps, record, options, connection).catch((error: unknown) => abandon(attachment, error));
+      if (!attachment) return;
+      if ((await attachment.serve(connection)) === 'detached') deps.publish(record, 'detach');
+    },
+  };
+}
+
+function abandon(attachment: Attachment | undefined, error: unknown): never {
+  attachment?.cancel();
+  throw error;
+}
+
+async function replay(
+  deps: EffectDeps,
+  record: ContainerRecord,
+  { stdout, stderr, raw }: ContainerAttach,
+  connection: Duplex,
+): Promise<void> {
+  const entries = deps.logs.read(record.hostConfig.LogConfig, deps.logInfo(record), {
+    stdout,
+    stderr,
+    tail: -1,
+    follow: false,
+  });
+  for await (const { stream, line } of entries) {
+    if (connection.destroyed) return;
+    const bytes = raw || record.config.Tty ? line : frame(stream === 'stdout' ? 1 : 2, line);
+    if (!connection.write(bytes)) await Promise.race([once(connection, 'drain'), once(connection, 'close')]);
+  }
+}

@@ -1,0 +1,283 @@
+/** Commands and reads of containers. Commands ask the chart; reads are answered from records and never wait. */
+import { matchesLabels, type Filters } from '../api/filters.ts';
+import { conflict, DaemonError, invalid, unavailable } from '../errors.ts';
+import type { ContainerCreate } from '../generated/types/container-create.ts';
+import type { ContainerUpdate } from '../generated/types/container-update.ts';
+import { Lanes } from '../lib/lanes.ts';
+import type { Execs } from '../exec/service.ts';
+import { ask } from '../reactor/ask.ts';
+import type { Reactor } from '../reactor/reactor.ts';
+import { findBlockDevices } from '../runtime/oci/host-side.ts';
+import { resourcesOf } from '../runtime/oci/resources.ts';
+import { validateHostConfig } from '../runtime/oci/validate.ts';
+import type { Store } from '../store/port.ts';
+import { type CreateDeps, createContainer, type CreateOptions } from './create.ts';
+import type { Announcement, ContainerEvent, RemoveOrder } from './events.ts';
+import { type ListOptions, selectContainers } from './list.ts';
+import { checkedName } from './names.ts';
+import { type ContainerRecord, hasProcesses, isRunning } from './record.ts';
+import { refusal } from './refusal.ts';
+import { graceOf, signalNumber, stopSignal } from './signals.ts';
+import { inspectText, type PathOf, type Sizes, summaryText, type Surroundings } from './view.ts';
+import { isWaitCondition, type WaitResult, waitFor } from './wait.ts';
+
+export interface ServiceDeps extends CreateDeps {
+  reactor: Reactor;
+  store: Store;
+  execs: Execs;
+  /** Makes the actor of a new record. */
+  spawn(record: ContainerRecord): void;
+  /** The `prune` event, in bytes. */
+  announcePrune(reclaimed: number): void;
+}
+
+export interface StopOptions {
+  signal?: string;
+  /** Seconds; negative is for ever. */
+  timeout?: number;
+}
+
+type WithReply = Parameters<typeof ask<void>>[1];
+
+/** Filters that decide which stopped containers a prune takes. */
+export const PRUNE_FILTERS = ['label', 'label!', 'until'] as const;
+
+export class Containers {
+  #deps: ServiceDeps;
+  /** Changes of one container that reach out before they change the record. */
+  #lanes = new Lanes();
+
+  constructor(deps: ServiceDeps) {
+    this.#deps = deps;
+  }
+
+  resolve(reference: string): ContainerRecord {
+    return this.#deps.registry.resolve(reference);
+  }
+
+  find(reference: string): ContainerRecord | undefined {
+    return this.#deps.registry.find(reference);
+  }
+
+  all(): Iterable<ContainerRecord> {
+    return this.#deps.registry.values();
+  }
+
+  async #ask(record: ContainerRecord, command: WithReply): Promise<void> {
+    const actor = this.#deps.reactor.get('container', record.id);
+    if (!actor) throw unavailable(`container ${record.id} is being recovered after a restart of the daemon, try again`);
+    await ask<void>(actor, command, refusal);
+    await this.#deps.store.durable();
+  }
+
+  /** A change of the record alone. */
+  revise(record: ContainerRecord, change: Partial<ContainerRecord>, announce?: Announcement): Promise<void> {
+    return this.#ask(record, (reply): ContainerEvent => ({ type: 'REVISE', reply, change, announce }));
+  }
+
+  async create(body: ContainerCreate, options: CreateOptions = {}): Promise<{ Id: string; Warnings: string[] }> {
+    const { record, warnings } = await createContainer(this.#deps, body, options);
+    this.#deps.registry.put(record);
+    this.#deps.spawn(record);
+    await this.#deps.store.durable();
+    return { Id: record.id, Warnings: warnings };
+  }
+
+  start(reference: string): Promise<void> {
+    return this.#ask(this.resolve(reference), (reply): ContainerEvent => ({ type: 'START', reply }));
+  }
+
+  async stop(reference: string, options: StopOptions = {}): Promise<void> {
+    const record = this.resolve(reference);
+    const order = { ...this.#order(record, options), announced: true };
+    await this.#ask(record, (reply): ContainerEvent => ({ type: 'STOP', reply, order }));
+  }
+
+  /** The daemon stops: the container is not meant to stay down, so its policy brings it back. */
+  stopForShutdown(record: ContainerRecord, seconds: number): Promise<void> {
+    const own = this.#order(record, {});
+    const grace = own.grace < 0 ? seconds * 1000 : Math.min(own.grace, seconds * 1000);
+    const order = { ...own, grace, announced: true, shutdown: true };
+    return this.#ask(record, (reply): ContainerEvent => ({ type: 'STOP', reply, order }));
+  }
+
+  async restart(reference: string, options: StopOptions = {}): Promise<void> {
+    const record = this.resolve(reference);
+    const order = { ...this.#order(record, options), announced: true };
+    await this.#ask(record, (reply): ContainerEvent => ({ type: 'RESTART', reply, order }));
+  }
+
+  #order(record: ContainerRecord, { signal, timeout }: StopOptions): { signal: number; grace: number } {
+    return { signal: signal ? signalNumber(signal) : stopSignal(record), grace: graceOf(record, timeout) };
+  }
+
+  async kill(reference: string, signalText = 'KILL'): Promise<void> {
+    const record = this.resolve(reference);
+    const signal = signalNumber(signalText);
+    await this.#ask(record, (reply): ContainerEvent => ({ type: 'KILL', reply, signal }));
+  }
+
+  pause(reference: string): Promise<void> {
+    return this.#ask(this.resolve(reference), (reply): ContainerEvent => ({ type: 'PAUSE', reply }));
+  }
+
+  unpause(reference: string): Promise<void> {
+    return this.#ask(this.resolve(reference), (reply): ContainerEvent => ({ type: 'UNPAUSE', reply }));
+  }
+
+  async remove(reference: string, order: RemoveOrder & { link?: boolean }): Promise<void> {
+    if (order.link) throw invalid('removing a link is not supported: remove the container or its network endpoint');
+    const record = this.resolve(reference);
+    await this.#ask(record, (reply): ContainerEvent => ({ type: 'REMOVE', reply, order }));
+  }
+
+  async rename(reference: string, given: string): Promise<void> {
+    const record = this.resolve(reference);
+    if (!given) throw invalid('Neither old nor new names may be empty');
+    const name = checkedName(given);
+    if (name === record.name) throw invalid('Renaming a container with the same name as its current name');
+    this.#deps.registry.reserve(name, record.id);
+    try {
+      await this.revise(record, { name }, { action: 'rename', attributes: { oldName: `/${record.name}` } });
+    } catch (error) {
+      this.#deps.registry.release(name, record.id);
+      throw error;
+    }
+    this.#deps.networks.rename(record.id, name);
+  }
+
+  /** Resources and the restart policy, also of a running container. */
+  update(reference: string, body: ContainerUpdate): Promise<{ Warnings: string[] }> {
+    const { id } = this.resolve(reference);
+    return this.#lanes.run(id, async () => {
+      const record = this.resolve(id);
+      if (record.phase === 'removing' || record.phase === 'dead')
+        throw conflict(`Cannot update container ${id}: Container is marked for removal and cannot be "update".`);
+      const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+      if (record.hostConfig.AutoRemove && body.RestartPolicy?.Name && body.RestartPolicy.Name !== 'no')
+        throw conflict(`Restart policy cannot be updated because AutoRemove is enabled for the container`);
+      const wanted = { ...record.hostConfig, ...change };
+      const { hostConfig, warnings } = validateHostConfig(wanted, this.#deps.host, this.#deps.config, { update: true });
+      const task = this.#deps.sessions.find(id)?.task;
+      if (task && hasProcesses(record)) {
+        const changed = change as Partial<typeof hostConfig>;
+        await task.update(resourcesOf(changed, await findBlockDevices(changed)));
+      }
+      await this.revise(record, { hostConfig }, { action: 'update' });
+      return { Warnings: warnings };
+    });
+  }
+
+  wait(reference: string, condition: string, gone: AbortSignal): Promise<WaitResult> {
+    const chosen = condition || 'not-running';
+    if (!isWaitCondition(chosen)) throw invalid(`invalid condition: "${condition}"`);
+    return waitFor(this.#deps.registry, this.resolve(reference), chosen, gone);
+  }
+
+  async resize(reference: string, size: { width: number; height: number }): Promise<void> {
+    const record = this.resolve(reference);
+    const task = this.#deps.sessions.find(record.id)?.task;
+    if (!task || !hasProcesses(record)) throw conflict(`container ${record.id} is not running`);
+    await task.resize(size);
+  }
+
+  // -- reads ---------------------------------------------------------------------------------------------------------
+
+  #around(record: ContainerRecord): Surroundings {
+    return {
+      pathOf: this.#pathOf,
+      logPath: this.#deps.logs.path(record.hostConfig.LogConfig, this.#deps.logInfo(record)),
+      graphDriver: this.#driver(record),
+    };
+  }
+
+  #pathOf: PathOf = (volume) => {
+    const found = this.#deps.volumes.find(volume);
+    return { path: found?.Mountpoint ?? '', driver: found?.Driver ?? 'local' };
+  };
+
+  #driver(record: ContainerRecord): Surroundings['graphDriver'] {
+    try {
+      return this.#deps.rootfs.describe(record.id);
+    } catch {
+      return { Name: 'overlay2', Data: {} };
+    }
+  }
+
+  async inspect(reference: string, size: boolean): Promise<string> {
+    const record = this.resolve(reference);
+    const sizes = size ? await this.#deps.rootfs.usage(record.id) : undefined;
+    return inspectText(record, () => this.#around(record), { execIds: this.#deps.execs.of(record.id), sizes });
+  }
+
+  /** The JSON text of the list. */
+  async list(options: ListOptions, size: boolean): Promise<string> {
+    const chosen = selectContainers(this.all(), options, {
+      resolve: (reference) => this.resolve(reference),
+      descends: (image, ancestor) => this.#descends(image, ancestor),
+    });
+    const now = this.#deps.clock.now();
+    const sizes = size ? await Promise.all(chosen.map((record) => this.#sizes(record))) : [];
+    return `[${chosen.map((record, index) => summaryText(record, { image: this.#imageName(record), pathOf: this.#pathOf }, now, sizes[index])).join(',')}]`;
+  }
+
+  /** A container may go while its size is counted. */
+  #sizes(record: ContainerRecord): Promise<Sizes | undefined> {
+    return this.#deps.rootfs.usage(record.id).catch(() => undefined);
+  }
+
+  #imageName(record: ContainerRecord): string {
+    const name = record.config.Image;
+    return this.#deps.images.find(name)?.id === record.image ? name : record.image;
+  }
+
+  #descends(image: string, reference: string): boolean {
+    const ancestor = this.#deps.images.find(reference);
+    if (!ancestor) return false;
+    const wanted = ancestor.config.rootfs.diff_ids;
+    if (image === ancestor.id) return true;
+    const own = this.#deps.images.find(image)?.config.rootfs.diff_ids ?? [];
+    return own.length > wanted.length && wanted.every((diffId, index) => own[index] === diffId);
+  }
+
+  /** Removes what does not run and matches. */
+  async prune(filters: Filters): Promise<{ ContainersDeleted: string[] | null; SpaceReclaimed: number }> {
+    const until = untilOf(filters.get('until'), this.#deps.clock.now());
+    const without = filters.get('label!') ?? [];
+    const deleted: string[] = [];
+    let reclaimed = 0;
+    for (const record of [...this.all()]) {
+      if (isRunning(record) || (record.phase !== 'created' && record.phase !== 'exited')) continue;
+      if (until !== undefined && Date.parse(record.created) > until) continue;
+      if (!matchesLabels(record.config.Labels, filters.get('label'))) continue;
+      if (without.length && without.some((label) => matchesLabels(record.config.Labels, [label]))) continue;
+      const size = await this.#sizes(record);
+      try {
+        await this.remove(record.id, { force: false, volumes: false });
+      } catch (error) {
+        if (error instanceof DaemonError && (error.kind === 'notFound' || error.kind === 'conflict')) continue;
+        throw error;
+      }
+      deleted.push(record.id);
+      reclaimed += size?.sizeRw ?? 0;
+    }
+    this.#deps.announcePrune(reclaimed);
+    return { ContainersDeleted: deleted.length ? deleted : null, SpaceReclaimed: reclaimed };
+  }
+}
+
+/** "24h" ago, a Unix time or RFC 3339: milliseconds since the epoch. */
+export function untilOf(values: readonly string[] | undefined, now: number): number | undefined {
+  if (!values?.length) return undefined;
+  if (values.length > 1) throw invalid('more than one until filter specified');
+  const value = values[0]!;
+  const ago = [...value.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|s)/g)];
+  if (ago.length && ago.map(([part]) => part).join('') === value) {
+    const unit = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const;
+    return now - ago.reduce((sum, [, count, name]) => sum + Number(count) * unit[name as keyof typeof unit], 0);
+  }
+  if (/^\d+(\.\d+)?$/.test(value)) return Number(value) * 1000;
+  const date = Date.parse(value);
+  if (Number.isNaN(date)) throw invalid(`invalid filter 'until=${value}'`);
+  return date;
+}
