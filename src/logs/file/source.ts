@@ -1,0 +1,61 @@
+/** The files of a log as byte ranges, whether plain or compressed. */
+import { closeSync, existsSync, fstatSync, openSync, read as readCallback, readFile } from 'node:fs';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
+
+const readAt = promisify(readCallback);
+const readWhole = promisify(readFile);
+const unzip = promisify(gunzip);
+
+export interface Source {
+  size(): Promise<number>;
+  /** Up to `length` bytes from `offset`; fewer at the end. */
+  read(offset: number, length: number): Promise<Buffer>;
+  close(): void;
+}
+
+function plain(path: string): Source {
+  const fd = openSync(path, 'r');
+  return {
+    size: async () => fstatSync(fd).size,
+    async read(offset, length) {
+      const buffer = Buffer.allocUnsafe(length);
+      const { bytesRead } = await readAt(fd, buffer, 0, length, offset);
+      return buffer.subarray(0, bytesRead);
+    },
+    close: () => closeSync(fd),
+  };
+}
+
+/** Unpacked when it is first looked into. */
+function compressed(path: string): Source {
+  const fd = openSync(path, 'r');
+  let content: Promise<Buffer> | undefined;
+  const load = (): Promise<Buffer> => (content ??= readWhole(fd).then((bytes) => unzip(bytes)));
+  return {
+    size: async () => (await load()).length,
+    // A copy: decoding changes the bytes.
+    read: async (offset, length) => Buffer.from((await load()).subarray(offset, offset + length)),
+    close: () => closeSync(fd),
+  };
+}
+
+/** The k-th old file (0 is the current one); undefined when there is none. */
+export function openSource(path: string, index: number): Source | undefined {
+  const name = index ? `${path}.${index}` : path;
+  if (existsSync(name)) return plain(name);
+  if (index && existsSync(`${name}.gz`)) return compressed(`${name}.gz`);
+  return undefined;
+}
+
+/** All files of a log, the oldest first. Synchronous, so that no rotation comes in between. */
+export function openSources(path: string): Source[] {
+  const sources: Source[] = [];
+  const current = openSource(path, 0);
+  if (current) sources.push(current);
+  for (let index = 1; ; index++) {
+    const source = openSource(path, index);
+    if (!source) return sources.reverse();
+    sources.push(source);
+  }
+}
