@@ -15,12 +15,16 @@ const SYSCTLS_OPTION = 'com.docker.network.endpoint.sysctls';
 const IFNAME = /^[A-Za-z][A-Za-z0-9_.-]{0,14}$/;
 const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
 
+export interface WantedEndpoint {
+  network: NetworkRecord;
+  /** As the request names it. */
+  key: string;
+  config: EndpointConfig;
+}
+
 /** The networks a request names, with the mode's own first, each once. */
-export function wantedEndpoints(
-  registry: NetworkRegistry,
-  request: SandboxRequest,
-): { network: NetworkRecord; key: string; config: EndpointConfig }[] {
-  const found = new Map<string, { network: NetworkRecord; key: string; config: EndpointConfig }>();
+export function wantedEndpoints(registry: NetworkRegistry, request: SandboxRequest): WantedEndpoint[] {
+  const found = new Map<string, WantedEndpoint>();
   for (const key of [request.mode, ...Object.keys(request.endpoints)]) {
     const network = registry.resolve(key);
     const config = request.endpoints[key] ?? {};
@@ -86,7 +90,7 @@ const namesOf = (network: NetworkRecord, request: SandboxRequest, config: Endpoi
 export function allocateEndpoint(
   registry: NetworkRegistry,
   request: SandboxRequest,
-  wanted: { network: NetworkRecord; key: string; config: EndpointConfig },
+  wanted: WantedEndpoint,
   ifnames: Set<string>,
 ): EndpointRecord {
   const { network, key, config } = wanted;

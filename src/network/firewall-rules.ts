@@ -23,7 +23,9 @@ const SETS = {
   /** Networks whose containers may be reached directly from outside (gateway mode routed or nat-unprotected). */
   open: 'set { type ifname; }',
   /** Traffic that stays on one bridge; the kernel shows it to us only with br_netfilter. */
-  same: 'map { type ifname . ifname : verdict; }',
+  same: 'set { type ifname . ifname; }',
+  /** The same, where containers may not talk to each other. */
+  apart: 'set { type ifname . ifname; }',
   own4: 'set { type ipv4_addr . ifname; flags interval; }',
   own6: 'set { type ipv6_addr . ifname; flags interval; }',
   masq4: 'set { type ipv4_addr; flags interval; }',
@@ -74,7 +76,8 @@ const chains = (options: FirewallOptions): [name: string, hook: string, rules: s
     [
       'jump user',
       'ct state vmap { established : accept, related : accept }',
-      'iifname . oifname vmap @same',
+      'iifname . oifname @same accept',
+      'iifname . oifname @apart drop',
       'iifname @internal drop',
       'oifname @internal drop',
       'oifname @bridges ct status dnat accept',
@@ -154,7 +157,7 @@ export function bridgeElements(bridge: BridgeRules): Element[] {
   const name = `"${bridge.link}"`;
   const elements: Element[] = [
     { set: 'bridges', key: name },
-    { set: 'same', key: `${name} . ${name}`, value: bridge.icc ? 'accept' : 'drop' },
+    { set: bridge.icc ? 'same' : 'apart', key: `${name} . ${name}` },
   ];
   if (bridge.internal) elements.push({ set: 'internal', key: name });
   if (bridge.open) elements.push({ set: 'open', key: name });

@@ -51,10 +51,20 @@ export class Links {
     return join(this.directory, sandboxId.slice(0, 12));
   }
 
-  async makeNamespace(path: string): Promise<void> {
+  /**
+   * In a new namespace IPv6 is off on every link, whatever the host's default is, until an endpoint has an IPv6 address.
+   * The loopback comes up with the first endpoint, or here when there will be none.
+   */
+  async makeNamespace(path: string, options: { ipv6: boolean; loopback: boolean }): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     await writeFile(path, '', { mode: 0o444 });
-    await runTool('unshare', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up'], { deadline: DEADLINE_MS });
+    const steps = [
+      ...(options.ipv6 ? ['echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'] : []),
+      ...(options.loopback ? ['exec ip link set lo up'] : []),
+    ];
+    await runTool('unshare', [`--net=${path}`, ...(steps.length ? ['sh', '-c', steps.join('; ')] : ['true'])], {
+      deadline: DEADLINE_MS,
+    });
   }
 
   async removeNamespace(path: string): Promise<void> {
@@ -91,15 +101,16 @@ export class Links {
     });
   }
 
-  /** The host's links, then the namespace's part, in one helper process. */
+  /** The host's links, then the namespace's part, in one helper process that becomes the last tool where it can. */
   async connect(hostLines: readonly string[], netnsPath: string, inside: NamespaceScript): Promise<void> {
-    const script = [
-      'set -e\n',
-      sysctlLines(inside.sysctls),
-      inside.ip.length ? heredoc('ip -batch -', inside.ip.join('\n')) : '',
-      inside.nft ? heredoc('nft -f -', inside.nft) : '',
-    ].join('');
-    const outer = `set -e\n${hostLines.length ? heredoc('ip -batch -', hostLines.join('\n')) : ''}exec nsenter --net=${quoted(netnsPath)} sh -c ${quoted(script)}\n`;
+    const ip = inside.ip.length ? heredoc('ip -batch -', inside.ip.join('\n')) : '';
+    const sysctls = sysctlLines(inside.sysctls);
+    const enter = `exec nsenter --net=${quoted(netnsPath)}`;
+    const within =
+      sysctls || inside.nft
+        ? `${enter} sh -c ${quoted(`set -e\n${sysctls}${ip}${inside.nft ? heredoc('exec nft -f -', inside.nft) : ''}`)}\n`
+        : ip && `${enter} ${ip}`;
+    const outer = `set -e\n${hostLines.length ? heredoc('ip -batch -', hostLines.join('\n')) : ''}${within}`;
     await runTool('sh', ['-s'], { deadline: DEADLINE_MS, input: outer });
   }
 

@@ -32,6 +32,8 @@ export interface NetworkRoom extends Room {
   explainReach(from: string, to: string): Promise<Reach>;
   /** Looks at once whether links and rules are as they should be, and repairs them. */
   inspectKernel(): Promise<void>;
+  /** Resolves when nothing of closed containers is left in the kernel. */
+  settled(): Promise<void>;
 }
 
 export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }): Promise<NetworkRoom> {
@@ -205,11 +207,12 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
     service,
     explainReach: (from, to) => explainReach({ registry, sandboxes, firewall, config }, from, to),
     inspectKernel,
+    settled: () => sandboxes.settled(),
     boot,
     async stop() {
       stopped = true;
       cancelWatch();
-      await Promise.all([networkLinks.close(), reservations.close()]);
+      await Promise.all([networkLinks.close(), reservations.close(), sandboxes.settled()]);
     },
     routes: (api) =>
       networksRoutes(api, {

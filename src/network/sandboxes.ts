@@ -21,6 +21,7 @@ import {
   publishingEndpoint,
   releaseEndpoint,
   wantedEndpoints,
+  type WantedEndpoint,
 } from './endpoints.ts';
 import type { Firewall } from './firewall.ts';
 import { portElements } from './firewall-rules.ts';
@@ -32,6 +33,7 @@ import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
 import type { NetworkRegistry } from './registry.ts';
 import type { Reservations } from './reservations.ts';
 import { pathsOf, resolverOf, SandboxFiles } from './sandbox-files.ts';
+import { Teardown } from './teardown.ts';
 import { sandboxView } from './view.ts';
 
 export interface SandboxesDeps {
@@ -58,11 +60,13 @@ export class Sandboxes {
   #lanes = new Lanes();
   #deps: SandboxesDeps;
   #files: SandboxFiles;
+  #teardown: Teardown;
   readonly askers: Askers;
 
   constructor(deps: SandboxesDeps) {
     this.#deps = deps;
     this.askers = new Askers(deps.registry);
+    this.#teardown = new Teardown((links) => deps.links.batchForced(links.map((link) => `link del ${link}`)));
     this.#files = new SandboxFiles({ config: deps.config, registry: deps.registry, ipv6: deps.ipv6, sandboxes: this });
   }
 
@@ -119,7 +123,7 @@ export class Sandboxes {
       const ifnames = new Set<string>();
       const endpoints: EndpointRecord[] = [];
       for (const wanted of wantedEndpoints(registry, request)) {
-        const endpoint = allocateEndpoint(registry, request, wanted, ifnames);
+        const endpoint = await this.#allocate(request, wanted, ifnames);
         undo.push('address', () => releaseEndpoint(registry, endpoint));
         endpoints.push(endpoint);
       }
@@ -137,12 +141,32 @@ export class Sandboxes {
       this.#put(sandbox);
       undo.push('record', () => this.#drop(sandbox));
       if (netnsPath) undo.push('namespace', () => links.removeNamespace(netnsPath));
-      await Promise.all([netnsPath ? links.makeNamespace(netnsPath) : undefined, this.#files.write(sandbox)]);
+      await Promise.all([
+        netnsPath
+          ? links.makeNamespace(netnsPath, { ipv6: this.#deps.ipv6, loopback: !endpoints.some(isLinked) })
+          : undefined,
+        this.#files.write(sandbox),
+      ]);
       return sandbox;
     } catch (error) {
       await this.#unwind(undo, request.containerId);
       throw error;
     }
+  }
+
+  /** What a container that just ended still holds is waited for, and only then. */
+  async #allocate(request: SandboxRequest, wanted: WantedEndpoint, ifnames: Set<string>): Promise<EndpointRecord> {
+    try {
+      return allocateEndpoint(this.#deps.registry, request, wanted, ifnames);
+    } catch (error) {
+      if (!(await this.#teardown.settled())) throw error;
+      return allocateEndpoint(this.#deps.registry, request, wanted, ifnames);
+    }
+  }
+
+  /** Resolves when nothing of closed containers is left. */
+  async settled(): Promise<void> {
+    await this.#teardown.settled();
   }
 
   open(request: SandboxRequest): Promise<Sandbox> {
@@ -154,7 +178,7 @@ export class Sandboxes {
       try {
         await Promise.all([this.#link(prepared, prepared.endpoints), this.#publish(prepared)]);
       } catch (error) {
-        await this.#close(prepared);
+        await this.#close(prepared, true);
         throw this.#explained(prepared, error);
       }
       const opened = this.#put({ ...prepared, phase: 'open' });
@@ -180,23 +204,22 @@ export class Sandboxes {
     });
   }
 
-  async #close(sandbox: SandboxRecord): Promise<void> {
+  /** `made`: its links were at least begun. */
+  async #close(sandbox: SandboxRecord, made = sandbox.phase === 'open'): Promise<void> {
     const { registry, links } = this.#deps;
     const wasOpen = sandbox.phase === 'open';
     for (const endpoint of sandbox.endpoints) this.#left(sandbox, endpoint, wasOpen);
     const attempts = await Promise.allSettled([
       this.#unpublish(sandbox),
-      links.batchForced(
-        sandbox.endpoints
-          .filter((endpoint) => endpoint.hostLink && wasOpen)
-          .map((endpoint) => `link del ${endpoint.hostLink}`),
-      ),
       sandbox.netnsPath ? links.removeNamespace(sandbox.netnsPath) : undefined,
     ]);
     for (const attempt of attempts)
       if (attempt.status === 'rejected')
         this.#deps.log.warn({ err: attempt.reason, container: sandbox.containerId }, 'a part of the network stayed');
-    for (const endpoint of sandbox.endpoints) releaseEndpoint(registry, endpoint);
+    const hostLinks = sandbox.endpoints.map((endpoint) => endpoint.hostLink).filter((link) => link && made);
+    void this.#teardown.delete(hostLinks).then(() => {
+      for (const endpoint of sandbox.endpoints) releaseEndpoint(registry, endpoint);
+    });
     this.#drop(sandbox);
     if (wasOpen) await this.#files.tellPeers(sandbox.endpoints);
   }
@@ -211,17 +234,13 @@ export class Sandboxes {
       if (sandbox.endpoints.some((endpoint) => endpoint.networkId === record.id))
         throw forbidden(`endpoint with name ${sandbox.request.name} already exists in network ${record.name}`);
       refuseHost(sandbox, registry, record);
-      // The one endpoint of a container without network says only that there is none.
-      const before = sandbox.endpoints.filter(
-        (endpoint) => isLinked(endpoint) || registry.get(endpoint.networkId)?.driver !== 'null',
-      );
-      const endpoint = allocateEndpoint(
-        registry,
-        sandbox.request,
-        { network: record, key: network, config },
-        new Set(before.map((one) => one.ifname)),
-      );
-      const after: SandboxRecord = { ...sandbox, endpoints: [...before, endpoint] };
+      if (record.driver === 'null' || sandbox.endpoints.some((one) => registry.get(one.networkId)?.driver === 'null'))
+        throw invalid(
+          'container cannot be connected to multiple networks with one of the networks in private (none) mode',
+        );
+      const taken = new Set(sandbox.endpoints.map((one) => one.ifname));
+      const endpoint = await this.#allocate(sandbox.request, { network: record, key: network, config }, taken);
+      const after: SandboxRecord = { ...sandbox, endpoints: [...sandbox.endpoints, endpoint] };
       this.#put(after);
       try {
         await this.#link(after, [endpoint]);
@@ -342,7 +361,7 @@ export class Sandboxes {
     if (all.length === 0) return;
     const sysctls: Record<string, string> = {};
     for (const endpoint of linked) {
-      if (this.#deps.ipv6) sysctls[`net/ipv6/conf/${endpoint.ifname}/disable_ipv6`] = endpoint.ipv6 ? '0' : '1';
+      if (this.#deps.ipv6 && endpoint.ipv6) sysctls[`net/ipv6/conf/${endpoint.ifname}/disable_ipv6`] = '0';
       Object.assign(sysctls, endpointSysctls(endpoint.config, endpoint.ifname));
     }
     const resolver = resolverOf(this.#deps.registry, all);

@@ -82,7 +82,10 @@ const calls: Record<string, (...args: any[]) => unknown> = {
     return room.networks.open(wanted);
   },
   restore: (name: string, more: Partial<SandboxRequest>) => room.networks.restore(request(name, more), {} as never),
-  down: (name: string) => room.networks.close(request(name).containerId),
+  down: async (name: string) => {
+    await room.networks.close(request(name).containerId);
+    await room.settled();
+  },
   connect: (name: string, network: string, endpoint: object) => room.networks.connect(request(name), network, endpoint),
   disconnect: (name: string, network: string) => room.networks.disconnect(request(name).containerId, network, false),
   create: (body: { Name: string }) => room.service.create(body),
