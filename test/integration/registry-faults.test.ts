@@ -270,6 +270,44 @@ describe('a pull', () => {
     expect(statuses.some((text) => text.includes('Retrying in'))).toBe(true);
   });
 
+  it('fetches a layer once however many images want it, and no more at a time than it may', async () => {
+    const layers = await Promise.all([1, 2, 3].map((n) => tarOf([{ name: `n${n}`, content: randomBytes(1000) }])));
+    const [image, other] = ['a', 'b'].map((label) => buildImage({ layers, config: { Labels: { label } } }));
+    const first = registry.image;
+    registry.image = { ...image!, blobs: new Map([...image!.blobs, ...other!.blobs]) };
+    const narrow = await testTransfers({ config: { maxConcurrentDownloads: 1 } });
+    const layerDigests = new Set(image!.layers.map(({ digest }) => digest));
+    let open = 0;
+    let most = 0;
+    registry.intercept = ({ url }, response) => {
+      if (!layerDigests.has(url.split('/').at(-1)!)) return false;
+      most = Math.max(most, ++open);
+      response.on('close', () => open--);
+      return false;
+    };
+    try {
+      const names = [image!, other!].map(({ manifest }) => `${registry.host}/x@${manifest.digest}`);
+      await Promise.all(names.map((name) => narrow.pull(name)));
+      expect(narrow.catalog.list()).toHaveLength(2);
+      const fetched = registry.requests.filter(({ url }) => layerDigests.has(url.split('/').at(-1)!));
+      expect(fetched).toHaveLength(3);
+      expect(most).toBe(1);
+    } finally {
+      registry.image = first;
+      await narrow.dispose();
+    }
+  });
+
+  it('asks for no manifest again that has not changed', async () => {
+    await machine.pull(reference);
+    registry.requests = [];
+    await machine.pull(reference);
+    expect(registry.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'GET /v2/',
+      'HEAD /v2/image/manifests/latest',
+    ]);
+  });
+
   it('asks a mirror first, and goes on when it fails', async () => {
     const config = { registryMirrors: [elsewhere.url, registry.url] };
     const { content, layers, catalog, deps } = machine;
@@ -284,6 +322,26 @@ describe('a pull', () => {
     } finally {
       await transfers.stop();
     }
+  });
+});
+
+describe('a search', () => {
+  const { signal } = new AbortController();
+  const found = (name: string, star_count: number) => ({ name, star_count, is_official: false, description: 'd' });
+
+  it('asks the registry that the term names, and filters', async () => {
+    registry.intercept = ({ url }, response) =>
+      url.startsWith('/v1/search?q=box&n=25')
+        ? response.end(JSON.stringify({ results: [found('box', 3), found('bigbox', 30)] }))
+        : false;
+    const results = await machine.transfers.search(`${registry.host}/box`, { stars: 10, signal });
+    expect(results).toEqual([{ ...found('bigbox', 30), is_automated: false }]);
+    await expect(machine.transfers.search('x', { limit: 101, signal })).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(machine.transfers.search('127.0.0.1:1/x', { signal })).rejects.toThrow('connection refused');
+    registry.intercept = (_, response) => response.end('<html>');
+    await expect(machine.transfers.search(`${registry.host}/x`, { signal })).rejects.toThrow(
+      'did not send search results',
+    );
   });
 });
 

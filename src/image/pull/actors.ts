@@ -50,7 +50,9 @@ export function pullActors({ registries, content, catalog }: PullDeps) {
     ),
     fetchManifest: fromPromise<Target, PullContext>(({ input, signal }) =>
       worded(input.ref, () =>
-        withDeadline('fetching the manifest', MANIFEST_MS, signal, (inner) => fetchTarget(content, input, inner)),
+        withDeadline('fetching the manifest', MANIFEST_MS, signal, (inner) =>
+          fetchTarget(content, catalog, input, inner),
+        ),
       ),
     ),
     commit: fromPromise<{ image: Awaited<ReturnType<Catalog['add']>>; updated: boolean }, PullContext>(({ input }) =>
@@ -59,14 +61,19 @@ export function pullActors({ registries, content, catalog }: PullDeps) {
   };
 }
 
-async function fetchTarget(content: ContentStore, input: PullContext, signal: AbortSignal): Promise<Target> {
+async function fetchTarget(
+  content: ContentStore,
+  catalog: Catalog,
+  input: PullContext,
+  signal: AbortSignal,
+): Promise<Target> {
   const { lease, ref } = input;
   const session = input.session!;
   const keep = async ({ descriptor, bytes }: ReceivedManifest): Promise<void> => {
     lease.add(descriptor.digest);
     await content.write(bytes, descriptor.digest);
   };
-  const top = await session.manifest(tagOrDigest(ref), signal);
+  const top = (await unchanged(content, catalog, input, signal)) ?? (await session.manifest(tagOrDigest(ref), signal));
   let received = top;
   let document = parseManifest(top.bytes, top.descriptor.mediaType);
   for (let depth = 0; document.kind === 'index'; depth++) {
@@ -84,6 +91,25 @@ async function fetchTarget(content: ContentStore, input: PullContext, signal: Ab
       ? {}
       : { index: { ...top.descriptor, mediaType: parseManifest(top.bytes, top.descriptor.mediaType).mediaType } };
   return { digest: top.descriptor.digest, manifest, document, config, ...index };
+}
+
+/**
+ * The manifest of an image that is here and that the registry still means by this reference. Only asked of images that are
+ * here: registries do not count HEAD against their limits.
+ */
+async function unchanged(
+  content: ContentStore,
+  catalog: Catalog,
+  { ref, session }: PullContext,
+  signal: AbortSignal,
+): Promise<ReceivedManifest | undefined> {
+  if (!catalog.find(canonical(ref))) return undefined;
+  // Whatever goes wrong here goes wrong again, and is told, when the manifest is fetched.
+  const descriptor = await session!.resolve(tagOrDigest(ref), signal).catch(() => undefined);
+  if (!descriptor || (ref.digest && ref.digest !== descriptor.digest) || !content.has(descriptor.digest))
+    return undefined;
+  const bytes = await content.read(descriptor.digest);
+  return { descriptor: { ...descriptor, size: bytes.length }, bytes };
 }
 
 /** A manifest named by an index: what the content store has is not asked for again. */

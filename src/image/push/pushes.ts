@@ -4,15 +4,7 @@ import { cancelled, invalid, notFound } from '../../errors.ts';
 import type { RoomDeps } from '../../reactor/room.ts';
 import type { Image, RegistryAuth } from '../port.ts';
 import { Feed, type Listener, message } from '../pull/view.ts';
-import {
-  canonical,
-  familiar,
-  familiarName,
-  isNameOnly,
-  parseReference,
-  type Reference,
-  repositoryName,
-} from '../reference.ts';
+import { familiar, familiarName, isNameOnly, parseReference, type Reference, repositoryName } from '../reference.ts';
 import type { Descriptor } from '../store-port.ts';
 import { pushActors, pushedLayerLogic, type PushDeps } from './actors.ts';
 import { pushMachine } from './machine.ts';
@@ -38,15 +30,11 @@ export class Pushes {
   async push(reference: string, options: PushOptions): Promise<void> {
     const ref = parseReference(reference);
     if (ref.digest) throw invalid('cannot push a digest reference');
-    const targets = isNameOnly(ref) ? this.#allTags(ref) : [this.#tagged(ref)];
     options.onProgress?.(message(`The push refers to repository [${repositoryName(ref)}]`));
+    const tags = this.#allTags(ref);
+    const targets = isNameOnly(ref) ? tags : tags.filter((tag) => tag.ref.tag === ref.tag);
+    if (targets.length === 0) throw notFound(`tag does not exist: ${familiar(ref)}`);
     for (const { ref: target, image } of targets) await this.#one(target, image, options);
-  }
-
-  #tagged(ref: Reference): { ref: Reference; image: Image } {
-    const image = this.#deps.catalog.find(canonical(ref));
-    if (!image) throw notFound(`An image does not exist locally with the tag: ${familiarName(ref)}`);
-    return { ref, image };
   }
 
   #allTags(ref: Reference): { ref: Reference; image: Image }[] {

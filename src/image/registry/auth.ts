@@ -66,6 +66,7 @@ export class Authority {
     const { auth, scopes } = credentials;
     if (auth?.registrytoken) return `Bearer ${auth.registrytoken}`;
     const token = await this.#fetch(this.#challenge, auth, scopes, signal);
+    for (const [scope, { expires }] of this.#tokens) if (expires <= this.#now()) this.#tokens.delete(scope);
     this.#tokens.set(scopes.join(' '), token);
     return token.header;
   }

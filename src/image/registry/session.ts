@@ -126,16 +126,14 @@ export class RegistrySession {
   }
 
   /** The digest a tag has now, without its content; undefined when the registry does not say. */
-  async resolve(tagOrDigest: string, signal: AbortSignal): Promise<Descriptor | undefined> {
+  async resolve(tagOrDigest: string, signal: AbortSignal): Promise<Omit<Descriptor, 'size'> | undefined> {
     const answer = await this.call('HEAD', this.url(`manifests/${tagOrDigest}`), {
       headers: { accept: ACCEPT_MANIFESTS },
       signal,
     });
     discard(answer.body);
     const digest = answer.headers['docker-content-digest'];
-    const size = Number(answer.headers['content-length']);
-    if (typeof digest !== 'string' || !isDigest(digest) || !Number.isSafeInteger(size)) return undefined;
-    return { mediaType: contentType(answer), digest, size };
+    return typeof digest === 'string' && isDigest(digest) ? { mediaType: contentType(answer), digest } : undefined;
   }
 
   /** A blob small enough for memory, such as a config. */
