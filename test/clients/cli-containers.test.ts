@@ -41,7 +41,7 @@ test('ps filters by state, name, label, exit code, image and neighbours', () => 
   expect(names('name=^/up$')).toBe('up');
   expect(names('since=down')).toBe('new');
   expect(names('before=down')).toBe('up');
-  expect(daemon.docker('ps', '-f', 'colour=red').stderr).toContain("invalid filter 'colour'");
+  expect(daemon.docker('ps', '-f', 'colour=red').stderr).toMatch(/invalid filter 'colour'/i);
   expect(ok('ps', '-a', '-f', 'name=down', '--format', '{{.Status}}')).toMatch(/^Exited \(3\) /);
   expect(ok('ps', '-a', '-f', 'name=new', '--format', '{{.Status}}')).toBe('Created');
   expect(ok('ps', '-f', 'name=up', '--format', '{{.Status}}')).toMatch(/^Up /);
@@ -56,9 +56,8 @@ describe('logs', () => {
       stdout: 'line 1\nline 2\nline 3\nline 4\nline 5\n',
       stderr: 'oops\n',
     });
-    expect(
-      daemon.docker('logs', '--tail', '2', 'talk').stdout + daemon.docker('logs', '--tail', '2', 'talk').stderr,
-    ).toContain('oops');
+    const tail = daemon.docker('logs', '--tail', '2', 'talk');
+    expect((tail.stdout + tail.stderr).trim().split('\n').length).toBe(2);
     expect(ok('logs', '-t', 'talk').split('\n')[0]).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z line 1$/);
     expect(ok('logs', '--since', '2100-01-01T00:00:00Z', 'talk')).toBe('');
     expect(ok('logs', '--until', '2000-01-01T00:00:00Z', 'talk')).toBe('');
@@ -82,7 +81,8 @@ test('attach sees what comes, and ends with the container’s exit code; wait te
   const waiter = collect(daemon.spawnDocker('wait', 'asks'));
   const attached = daemon.spawnDocker('attach', 'asks');
   const seen = collect(attached);
-  attached.stdin!.end('hello\n');
+  // Its end would end the output as well: this container's input stays open for the next who attaches.
+  attached.stdin!.write('hello\n');
   expect(await seen.ended).toBe(6);
   expect(seen.text()).toBe('got hello\n');
   await waiter.ended;
@@ -144,57 +144,46 @@ describe('stop, kill, start, restart, rm', () => {
 });
 
 test('events tell a plain run in order, and again after a restart of the daemon', async () => {
-  const watcher = daemon.spawnDocker('events', '--format', '{{.Type}} {{.Action}}', '--filter', 'label=watch');
+  const form = '{{.Type}} {{.Action}} {{.Actor.Attributes.name}}';
+  const watcher = daemon.spawnDocker('events', '--format', form, '--filter', 'label=watch');
   const seen = collect(watcher);
   // The stream has begun when an event of ours arrives on it.
   await eventually(() => {
-    daemon.docker('volume', 'rm', 'probe');
-    ok('volume', 'create', '--label', 'watch', 'probe');
-    return seen.text().includes('volume create');
+    ok('create', '-l', 'watch', '--name', 'probe', 'busybox', 'true');
+    ok('rm', 'probe');
+    return seen.text().includes('destroy probe');
   });
-  ok('run', '--rm', '--name', 'told', '-l', 'watch', ...sh('exit 3'));
-  await eventually(() => seen.text().includes('container destroy'));
+  daemon.docker('run', '--rm', '--name', 'told', '-l', 'watch', ...sh('exit 3'));
+  await eventually(() => seen.text().includes('destroy told'));
   watcher.kill();
-  const container = seen
+  const told = seen
     .text()
     .split('\n')
-    .filter((line) => line.startsWith('container '));
-  expect(container).toEqual(['create', 'attach', 'start', 'die', 'destroy'].map((action) => `container ${action}`));
+    .filter((line) => line.endsWith(' told'));
+  expect(told).toEqual(['create', 'attach', 'start', 'die', 'destroy'].map((action) => `container ${action} told`));
   await daemon.restart();
   const now = String(Math.ceil(Date.now() / 1000) + 1);
-  const past = ok(
-    'events',
-    '--since',
-    '0',
-    '--until',
-    now,
-    '--filter',
-    'container=told',
-    '--filter',
-    'event=die',
-    '--format',
-    '{{json .}}',
-  );
+  const filters = ['--filter', 'container=told', '--filter', 'event=die'];
+  const past = ok('events', '--since', '0', '--until', now, ...filters, '--format', '{{json .}}');
   expect(JSON.parse(past)).toMatchObject({
     Action: 'die',
     Actor: { Attributes: { exitCode: '3', name: 'told', watch: '' } },
   });
-  ok('volume', 'rm', 'probe');
 });
 
 test('cp takes files and directories in and out, of stopped containers too', () => {
   const directory = join(daemon.directory, 'copies');
   mkdirSync(join(directory, 'tree/sub'), { recursive: true });
   writeFileSync(join(directory, 'tree/sub/file'), 'content');
-  ok('create', '--name', 'box', ...sh('cat /srv/tree/sub/file; echo made > /srv/made'));
-  ok('cp', join(directory, 'tree'), 'box:/srv');
+  ok('create', '--name', 'box', ...sh('cat /tmp/tree/sub/file; echo made > /tmp/made'));
+  ok('cp', join(directory, 'tree'), 'box:/tmp');
   expect(daemon.docker('start', '-a', 'box').stdout).toBe('content');
-  ok('cp', 'box:/srv/made', join(directory, 'out'));
+  ok('cp', 'box:/tmp/made', join(directory, 'out'));
   expect(readFileSync(join(directory, 'out'), 'utf8')).toBe('made\n');
   expect(daemon.dockerWith({}, 'cp', 'box:/nowhere', directory).stderr).toContain(
     'Could not find the file /nowhere in container box',
   );
-  const tar = daemon.dockerWith({ input: '' }, 'cp', 'box:/srv/tree', '-').stdout;
+  const tar = daemon.dockerWith({ input: '' }, 'cp', 'box:/tmp/tree', '-').stdout;
   expect(tar).toContain('tree/sub/file');
   ok('rm', 'box');
 });
@@ -203,7 +192,7 @@ test('commit, export and import make images of a container', () => {
   ok('run', '--name', 'base', ...sh('echo changed > /etc/changed'));
   ok('commit', '-m', 'words', '-c', 'ENV B=2', '-c', 'CMD ["cat", "/etc/changed"]', 'base', 'committed:1');
   expect(ok('run', '--rm', 'committed:1')).toBe('changed');
-  expect(ok('run', '--rm', 'committed:1', 'printenv', 'B')).toBe('2');
+  expect(ok('run', '--rm', 'committed:1', 'sh', '-c', 'echo $B')).toBe('2');
   const file = join(daemon.directory, 'root.tar');
   ok('export', '-o', file, 'base');
   ok('import', '-c', 'CMD ["cat", "/etc/changed"]', file, 'imported:1');

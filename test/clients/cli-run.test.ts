@@ -21,7 +21,7 @@ describe('run in the foreground', () => {
   test('shows both outputs apart, and ends with the exit code of the command', () => {
     const done = daemon.docker('run', '--rm', ...sh('echo out; echo err >&2; exit 7'));
     expect(done).toEqual({ code: 7, stdout: 'out\n', stderr: 'err\n' });
-    expect(daemon.docker('run', '--rm', ...sh('kill -9 $$')).code).toBe(137);
+    expect(daemon.docker('run', '--rm', ...sh('sh -c "kill -9 \\$\\$"; exit $?')).code).toBe(137);
     expect(ok('ps', '-aq')).toBe('');
   });
 

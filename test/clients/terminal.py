@@ -1,6 +1,6 @@
 """Runs a command on a terminal, as a person would.
 
-    pty.py STEPS COMMAND…
+    terminal.py STEPS COMMAND…
 
 STEPS is a JSON list of steps, each {"expect": text} (wait until the output has it, after what was matched before),
 {"send": text}, or {"resize": [rows, columns]}. Prints {"output", "code"} when the command has ended.
