@@ -6,6 +6,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { notFound } from '../errors.ts';
 import type { Store } from '../store/port.ts';
 import type { ImageRecord, ReferenceRecord } from './catalog/record.ts';
 import type { LayerRecord } from './layers/layers.ts';
@@ -77,28 +79,51 @@ async function checkLayers(
   return problems;
 }
 
-function checkReferences(store: Store, images: Map<string, ImageRecord>): Problem[] {
-  return ['image-tags', 'image-digests']
-    .flatMap((name) => store.collection<ReferenceRecord>(name).all())
-    .filter(({ record }) => !images.has(record.id))
-    .map(({ id, record }) => ({ kind: 'dangling reference', what: id, of: record.id }));
-}
+type Records = <T extends object>(collection: string) => Map<string, T>;
 
-/** All problems of the images under `dataRoot`; none is the only good answer. */
-export async function checkStore(dataRoot: string, store: Store): Promise<Problem[]> {
-  const records = <T extends object>(name: string): Map<string, T> =>
+const recordsOf =
+  (store: Pick<Store, 'collection'>): Records =>
+  (collection) =>
     new Map(
       store
-        .collection<T>(name)
+        .collection<never>(collection)
         .all()
         .map(({ id, record }) => [id, record]),
     );
+
+/** Reads the daemon's database without changing it. */
+function recordsIn(path: string): Records {
+  if (!existsSync(path)) throw notFound(`${path}: no such file; is this a data root?`);
+  const database = new DatabaseSync(path, { readOnly: true });
+  try {
+    const rows = database.prepare('SELECT collection, id, json FROM records').all() as {
+      collection: string;
+      id: string;
+      json: string;
+    }[];
+    return (collection) =>
+      new Map(rows.filter((row) => row.collection === collection).map(({ id, json }) => [id, JSON.parse(json)]));
+  } finally {
+    database.close();
+  }
+}
+
+function checkReferences(records: Records, images: Map<string, ImageRecord>): Problem[] {
+  return ['image-tags', 'image-digests']
+    .flatMap((name) => [...records<ReferenceRecord>(name)])
+    .filter(([, { id }]) => !images.has(id))
+    .map(([what, { id }]) => ({ kind: 'dangling reference', what, of: id }));
+}
+
+/** All problems of the images under `dataRoot`; none is the only good answer. Without a store its database is read. */
+export async function checkStore(dataRoot: string, store?: Pick<Store, 'collection'>): Promise<Problem[]> {
+  const records = store ? recordsOf(store) : recordsIn(join(dataRoot, 'reactord.db'));
   const images = records<ImageRecord>('images');
   const layers = records<LayerRecord>('layers');
   const roots = records<RootfsRecord>('rootfs');
   return [
     ...(await checkBlobs(join(dataRoot, 'image/oci/blobs/sha256'), neededBlobs(images, layers))),
     ...(await checkLayers(join(dataRoot, 'overlay2'), { images, layers, roots })),
-    ...checkReferences(store, images),
+    ...checkReferences(records, images),
   ];
 }

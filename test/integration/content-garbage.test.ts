@@ -7,6 +7,7 @@ import { BlobStore, digestOf } from '../../src/image/content/content.ts';
 import { createImage } from '../../src/image/create.ts';
 import { checkStore } from '../../src/image/fsck.ts';
 import { type LayerRecord, OverlayLayers } from '../../src/image/layers/layers.ts';
+import { sqliteStore } from '../../src/store/sqlite.ts';
 import { eventually } from '../support/eventually.ts';
 import { tarOf } from '../support/fixture-image.ts';
 import { testImageStore } from '../support/image-store.ts';
@@ -80,6 +81,17 @@ describe('garbage', () => {
     await store.layers.boot();
     expect(readFileSync(join(store.layers.path(diffId), 'file'), 'utf8')).toBe('precious');
     expect(await checkStore(store.root, store.deps.store)).toEqual([]);
+  });
+
+  it('is looked for in a daemon that is stopped, by its database', async () => {
+    const path = join(store.root, 'reactord.db');
+    const sqlite = sqliteStore({ path, onDamaged: () => {}, onError: () => {} });
+    sqlite.collection('image-tags').put('docker.io/library/x:latest', { id: 'sha256:gone' });
+    await sqlite.durable();
+    sqlite.close();
+    expect(await checkStore(store.root)).toEqual([
+      { kind: 'dangling reference', what: 'docker.io/library/x:latest', of: 'sha256:gone' },
+    ]);
   });
 
   it('and damage is found by the checker', async () => {

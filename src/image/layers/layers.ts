@@ -52,7 +52,7 @@ export const PLAIN_LAYER = 'application/vnd.oci.image.layer.v1.tar';
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
 /** 26 characters of base 32, as dockerd's. */
-export function linkName(): string {
+function linkName(): string {
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
   return Array.from(randomBytes(26), (byte) => alphabet[byte & 31]).join('');
 }
@@ -67,6 +67,7 @@ export class OverlayLayers implements LayerStore {
   #unpacking = new Map<string, Unpacking>();
   #compressing = new Map<string, Promise<Descriptor>>();
   #syncing: Promise<void> | undefined;
+  #stopping = new AbortController();
   #boot = bootId();
 
   constructor(deps: { directory: string; content: BlobStore; store: Store; log: Logger }) {
@@ -246,7 +247,9 @@ export class OverlayLayers implements LayerStore {
   /** One sync for all layers that came in meanwhile. A failure leaves the mark, which is always safe. */
   #syncSoon(): void {
     this.#syncing ??= this.#sync()
-      .catch((error: unknown) => this.#log.warn({ err: error }, 'syncing layers failed'))
+      .catch((error: unknown) => {
+        if (!this.#stopping.signal.aborted) this.#log.warn({ err: error }, 'syncing layers failed');
+      })
       .finally(() => (this.#syncing = undefined));
   }
 
@@ -254,7 +257,7 @@ export class OverlayLayers implements LayerStore {
     for (;;) {
       const fresh = this.#records.all().filter(({ record }) => record.unsynced !== undefined);
       if (!fresh.length) return;
-      await runTool('sync', ['-f', this.directory], { deadline: SYNC_DEADLINE_MS });
+      await runTool('sync', ['-f', this.directory], { deadline: SYNC_DEADLINE_MS, signal: this.#stopping.signal });
       for (const { id, record } of fresh) {
         const now = this.#records.get(id);
         if (now?.cacheId === record.cacheId) this.#records.put(id, { ...now, unsynced: undefined });
@@ -312,6 +315,7 @@ export class OverlayLayers implements LayerStore {
   }
 
   async stop(): Promise<void> {
+    this.#stopping.abort();
     for (const { controller } of this.#unpacking.values()) controller.abort();
     await this.#pool?.destroy();
     await this.#syncing;

@@ -16,7 +16,7 @@ import { runTool } from '../../lib/spawn.ts';
 import type { RootfsMount } from '../../runtime/port.ts';
 import type { Collection, Store } from '../../store/port.ts';
 import type { ImageCatalog } from '../catalog/catalog.ts';
-import { linkName, type OverlayLayers } from '../layers/layers.ts';
+import type { OverlayLayers } from '../layers/layers.ts';
 import type { Change, RootfsStore } from '../port.ts';
 import { changesOf } from './changes.ts';
 import { diffTar } from './diff.ts';
@@ -106,11 +106,13 @@ export class OverlayRootfs implements RootfsStore {
       const bare = options.bare ? { bare: true as const } : {};
       this.#records.put(containerId, { mountId, imageId, diffIds, imageSize: size, ...bare });
       try {
-        await mkdir(join(this.#directory, mountId, 'work'), { recursive: true, mode: 0o710 });
-        await makeRoot(join(this.#directory, mountId, 'diff'));
-        await writeFile(join(this.#directory, mountId, 'link'), linkName());
-        await mkdir(join(this.#database, containerId), { recursive: true, mode: 0o700 });
-        await writeFile(join(this.#database, containerId, 'mount-id'), mountId);
+        const entry = join(this.#database, containerId);
+        const own = join(this.#directory, mountId);
+        await Promise.all([
+          mkdir(join(own, 'work'), { recursive: true, mode: 0o710 }),
+          makeRoot(join(own, 'diff')),
+          mkdir(entry, { recursive: true, mode: 0o700 }).then(() => writeFile(join(entry, 'mount-id'), mountId)),
+        ]);
       } catch (error) {
         await this.#discard(containerId);
         throw error;
