@@ -24,7 +24,7 @@ let calls: Calls | undefined;
 function libc(): Calls {
   if (calls) return calls;
   const library = koffi.load('libc.so.6');
-  const send = library.func('ssize_t send(int fd, const void *bytes, size_t length, int flags)');
+  const send = library.func('intptr_t send(int fd, const void *bytes, size_t length, int flags)');
   calls = {
     socket: library.func('int socket(int domain, int type, int protocol)') as unknown as Calls['socket'],
     connect: library.func(
