@@ -135,7 +135,7 @@ export async function create(deps: EffectDeps, work: Work): Promise<void> {
   const session = deps.sessions.of(record.id);
   const task = await session.track(
     deps.runtime.create(taskSpec(deps, record)).catch((error: unknown) => {
-      throw startError(error, 'failed to create task for container');
+      throw startError(error);
     }),
   );
   session.task = task;
@@ -148,15 +148,15 @@ export async function launch(deps: EffectDeps, work: Work): Promise<Started> {
   if (!task) throw internal('the container has no task to start');
   await session.track(
     task.start().catch((error: unknown) => {
-      throw startError(error, 'failed to start task for container');
+      throw startError(error);
     }),
   );
   return { pid: task.pid, startedAt: rfc3339Nano(nowNano(deps.clock)) };
 }
 
 /** What the runtime says of a program that cannot be run is their request; clients match its words. */
-function startError(error: unknown, context: string): DaemonError {
+function startError(error: unknown): DaemonError {
   const message = error instanceof Error ? error.message : String(error);
   const kind = startExitCode(message) === 128 ? 'internal' : 'invalid';
-  return new DaemonError(kind, `${context}: ${message}`, { code: 'runtime-start', cause: error });
+  return new DaemonError(kind, message, { code: 'runtime-start', cause: error });
 }
