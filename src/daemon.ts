@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { createActor, fromPromise, waitFor } from 'xstate';
 import { createApp } from './api/app.ts';
+import type { Api } from './api/kit.ts';
+import { logRoutes } from './api/routes/logs.ts';
 import type { Counts, SystemInfo } from './api/routes/system.ts';
 import { listen, type Listening } from './api/server.ts';
 import { createBuildRoom } from './build/room.ts';
@@ -18,6 +20,7 @@ import { readHostFacts } from './host/facts.ts';
 import { createImageRoom, type ImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
+import type { LogDrivers } from './logs/port.ts';
 import { createMetricsRoom } from './monitor/room.ts';
 import { createNetworkRoom } from './network/room.ts';
 import { armDrill, parseDrill } from './reactor/drill.ts';
@@ -125,7 +128,7 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
     steps: containers.steps,
     networks: networks.networks,
   });
-  const views = createViews(deps, containers, images);
+  const views = createViews(deps, containers, images, logs);
   return {
     deps,
     first: [volumes, images, networks],
@@ -164,14 +167,29 @@ function countContainers(containers: ContainerRoom, images: ImageRoom): Counts {
 const ALL_CONTAINERS = { all: true, limit: 0, filters: new Map() };
 const COMPOSE_PROJECT = 'com.docker.compose.project';
 
-/** Rooms that only look: the visualizer's reads and the metrics. */
-function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoom): Room[] {
+/** Rooms that only look: logs, the visualizer's reads and the metrics. */
+function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoom, logs: LogDrivers): Room[] {
   const { bus, reactor, store, host, config, log } = deps;
   const container = (id: string): { name: string; project: string } => {
     const record = containers.lookup.find(id);
     return { name: record?.name ?? '', project: record?.config.Labels[COMPOSE_PROJECT] ?? '' };
   };
   return [
+    routesOnly((api) =>
+      logRoutes(api, {
+        drivers: logs,
+        logTarget(name) {
+          const record = containers.lookup.resolve(name);
+          const { LogConfig } = record.hostConfig;
+          return {
+            id: record.id,
+            tty: record.config.Tty,
+            logConfig: LogConfig,
+            info: containers.lookup.logInfo(record),
+          };
+        },
+      }),
+    ),
     createVisualizerRoom({
       ...deps,
       label: (kind, id) => {
@@ -200,6 +218,8 @@ function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoo
     }),
   ];
 }
+
+const routesOnly = (routes: (api: Api) => void): Room => ({ boot: async () => {}, stop: async () => {}, routes });
 
 /** What people call an actor that is no container: the name in its record, where its context has one. */
 function nameOfActor(reactor: Reactor, kind: string, id: string): string {
