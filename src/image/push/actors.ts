@@ -7,7 +7,7 @@ import type { Registries } from '../registry/registries.ts';
 import { sha256, type RegistrySession } from '../registry/session.ts';
 import type { Slots } from '../registry/slots.ts';
 import { hasBlob, putManifest, uploadBlob } from '../registry/uploads.ts';
-import { pushError, transferError } from '../registry/wording.ts';
+import { pushError } from '../registry/wording.ts';
 import type { Catalog, ContentStore, Descriptor, LayerStore } from '../store-port.ts';
 import { pushedLayerMachine, type PushedLayerContext } from './layer-machine.ts';
 import { manifestFor, mountSources, scopesFor } from './plan.ts';
@@ -34,7 +34,7 @@ export function pushActors(deps: PushDeps) {
     publish: fromPromise<Descriptor, PushContext>(({ input, signal }) =>
       withDeadline('publishing the manifest', PUBLISH_MS, signal, (inner) => publish(deps, input, inner)).catch(
         (thrown: unknown) => {
-          throw pushError(thrown, input.ref);
+          throw pushError(thrown);
         },
       ),
     ),
@@ -89,7 +89,7 @@ export function pushedLayerLogic({ registries, slots, content, layers }: PushDep
       check: fromPromise<boolean, PushedLayerContext>(({ input: { session, blob }, signal }) =>
         withDeadline('checking a layer', CHECK_MS, signal, (inner) => hasBlob(session, blob!.digest, inner)).catch(
           (thrown: unknown) => {
-            throw transferError(thrown);
+            throw pushError(thrown);
           },
         ),
       ),
@@ -100,7 +100,7 @@ export function pushedLayerLogic({ registries, slots, content, layers }: PushDep
             ...{ session, blob: blob!, from, signal, path: content.path(blob!.digest), retries: registries.retries },
             onProgress: (current) => feed.figures(id, 'Pushing', current, blob!.size),
           }).catch((thrown: unknown) => {
-            throw transferError(thrown);
+            throw pushError(thrown);
           }),
       ),
     },

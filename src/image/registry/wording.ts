@@ -32,13 +32,10 @@ function refused(refusal: RegistryRefusal): DaemonError {
   return internal(refusal.message, details);
 }
 
-export function pushError(thrown: unknown, ref: Reference): DaemonError {
+export function pushError(thrown: unknown): DaemonError {
   if (!(thrown instanceof RegistryRefusal)) return transferError(thrown);
   if (thrown.code === 'DENIED' || thrown.status === 403)
-    return new DaemonError('forbidden', `${thrown.message} (push of ${familiarName(ref)})`, {
-      cause: thrown,
-      code: 'refused',
-    });
+    return new DaemonError('forbidden', thrown.message, { cause: thrown, code: 'refused' });
   return refused(thrown);
 }
 
