@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DaemonError } from '../../src/errors.ts';
-import { readXattrs } from '../../src/host/ffi.ts';
+import { mount, readXattrs, umount } from '../../src/host/ffi.ts';
 import { LayerExtractor } from '../../src/tar/extract.ts';
 import { encodeHeader, END_OF_ARCHIVE, padding, type TarHeader, tarHeader } from '../../src/tar/header.ts';
 import { TarParser } from '../../src/tar/parser.ts';
@@ -166,7 +166,7 @@ describe('a hostile archive', () => {
     const before = sentinel();
     await expect(store.unpack(archive(entries))).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
     expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l']);
-    expect(readdirSync(join(store.root, 'overlay2/l'))).toEqual([]);
+    expect(readdirSync(join(store.root, 'overlay2/l'))).toEqual(['BASE']);
     expect(sentinel()).toBe(before);
   });
 
@@ -190,6 +190,22 @@ describe('a hostile archive', () => {
       Buffer.alloc(512, 0x41),
     ]) {
       await expect(store.unpack(tar, gzipSync(tar))).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
+    }
+  });
+
+  it('that would fill the disk fails, leaves nothing, and what fits goes on working', async () => {
+    const disk = join(base, 'disk');
+    mkdirSync(disk);
+    mount('tmpfs', disk, 'tmpfs', 0, 'size=48m');
+    const small = await testImageStore(disk);
+    try {
+      const bomb = archive([{ name: 'zeros', content: '\0'.repeat(64 << 20) }]);
+      await expect(small.unpack(bomb, gzipSync(bomb))).rejects.toMatchObject({ code: 'disk-full' });
+      expect(readdirSync(join(disk, 'overlay2')).sort()).toEqual(['base', 'l']);
+      expect(readdirSync(await small.unpack(archive([{ name: 'fits', content: 'x' }])))).toEqual(['fits']);
+    } finally {
+      await small.dispose();
+      umount(disk);
     }
   });
 

@@ -8,8 +8,9 @@ import { OverlayLayers } from '../../src/image/layers/layers.ts';
 import { OverlayRootfs } from '../../src/image/rootfs/rootfs.ts';
 import { testDeps } from './deps.ts';
 
-export async function testImageStore() {
-  const root = await mkdtemp(join(tmpdir(), 'image-store-'));
+/** In a new temporary directory unless told where. */
+export async function testImageStore(directory?: string) {
+  const root = directory ?? (await mkdtemp(join(tmpdir(), 'image-store-')));
   const deps = testDeps({ config: { dataRoot: root } });
   const content = new BlobStore(join(root, 'image/oci'));
   await content.boot(Date.now());
@@ -37,7 +38,7 @@ export async function testImageStore() {
       await rootfs.stop();
       await layers.stop();
       await catalog.settled();
-      await rm(root, { recursive: true, force: true });
+      if (!directory) await rm(root, { recursive: true, force: true });
     },
   };
 }

@@ -8,6 +8,7 @@ import { open, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'no
 import { join } from 'node:path';
 import { internal, invalid, notFound } from '../../errors.ts';
 import type { ContentStore, Lease } from '../store-port.ts';
+import { diskFull, isDiskFull, spaceGuard } from './space.ts';
 
 /** Documents (manifests, configs) larger than this are refused. */
 const DOCUMENT_LIMIT = 8 << 20;
@@ -109,12 +110,14 @@ export class BlobStore implements ContentStore {
   async writeStream(source: AsyncIterable<Uint8Array>, lease: Lease): Promise<{ digest: string; size: number }> {
     const temporary = this.#temporary();
     const hash = createHash('sha256');
+    const written = spaceGuard(this.#ingest);
     let size = 0;
     try {
       const handle = await open(temporary, 'wx', 0o600);
       try {
         for await (const chunk of source) {
           hash.update(chunk);
+          written(chunk.length);
           size += chunk.length;
           for (let at = 0; at < chunk.length;) at += (await handle.write(chunk, at)).bytesWritten;
         }
@@ -128,7 +131,7 @@ export class BlobStore implements ContentStore {
       return { digest, size };
     } catch (error) {
       await rm(temporary, { force: true });
-      throw error;
+      throw isDiskFull(error) ? diskFull() : error;
     }
   }
 

@@ -21,6 +21,7 @@ import { runTool } from '../../lib/spawn.ts';
 import type { Collection, Store } from '../../store/port.ts';
 import { compressionOf } from '../../tar/decompress.ts';
 import type { BlobStore } from '../content/content.ts';
+import { BASE_LINK } from '../rootfs/base.ts';
 import type { Descriptor, LayerStore } from '../store-port.ts';
 import type { UnpackResult, UnpackTask } from './worker.ts';
 
@@ -286,7 +287,7 @@ export class OverlayLayers implements LayerStore {
   }
 
   async #sweepLinks(): Promise<void> {
-    const known = new Set(this.#records.all().map(({ record }) => record.link));
+    const known = new Set([BASE_LINK, ...this.#records.all().map(({ record }) => record.link)]);
     for (const name of await readdir(join(this.directory, 'l'))) {
       if (!known.has(name)) await unlink(join(this.directory, 'l', name));
     }

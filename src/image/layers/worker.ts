@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
 import { DaemonError, type ErrorKind } from '../../errors.ts';
+import { diskFull, isDiskFull, spaceGuard } from '../content/space.ts';
 import { decompress } from '../../tar/decompress.ts';
 import { LayerExtractor } from '../../tar/extract.ts';
 import { TarParser } from '../../tar/parser.ts';
@@ -29,10 +30,12 @@ async function extract(task: UnpackTask): Promise<UnpackResult> {
   const hash = createHash('sha256');
   const extractor = new LayerExtractor(task.target);
   const parser = new TarParser(extractor, { encoding: 'latin1' });
+  const written = spaceGuard(task.target);
   let told = performance.now();
   try {
     for await (const chunk of await decompress(file)) {
       hash.update(chunk as Buffer);
+      written((chunk as Buffer).length);
       parser.write(chunk as Buffer);
       if (performance.now() - told < PROGRESS_EVERY_MS) continue;
       told = performance.now();
@@ -50,11 +53,9 @@ async function extract(task: UnpackTask): Promise<UnpackResult> {
 
 /** What came from the archive's bytes is the archive's fault; what the kernel refused is the world's. */
 function failure(error: unknown): UnpackResult {
+  if (isDiskFull(error)) return failure(diskFull());
   if (error instanceof DaemonError) return { ok: false, kind: error.kind, code: error.code, message: error.message };
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return { ok: false, kind: 'internal', code: 'disk-full', message: 'no space left on device' };
-  }
   const broken = code === 'ENAMETOOLONG' || /^(Z_|ZSTD_)/.test(code ?? '');
   return { ok: false, kind: broken ? 'invalid' : 'internal', code: broken ? 'bad-archive' : code, message };
 }

@@ -9,6 +9,8 @@ import { isErrno } from '../../host/ffi.ts';
 
 /** Its directory under overlay2/. */
 export const BASE = 'base';
+/** Its name under overlay2/l/: all names there are short, so that many fit into one mount's options. */
+export const BASE_LINK = 'BASE';
 
 const DIRECTORIES = ['dev/pts', 'dev/shm', 'dev/mqueue', 'etc', 'proc', 'sys'];
 const FILES = ['.dockerenv', 'dev/console', 'etc/hostname', 'etc/hosts', 'etc/resolv.conf'];
@@ -19,7 +21,17 @@ export async function makeRoot(path: string): Promise<void> {
   await chmod(path, 0o755);
 }
 
-export function makeBase(root: string): void {
+function link(target: string, path: string): void {
+  try {
+    symlinkSync(target, path);
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) throw error;
+  }
+}
+
+/** Idempotent. `overlay` is overlay2/, with its directory of links. */
+export function makeBase(overlay: string): void {
+  const root = join(overlay, BASE, 'diff');
   for (const directory of ['', 'dev', ...DIRECTORIES]) {
     mkdirSync(join(root, directory), { recursive: true });
     chmodSync(join(root, directory), 0o755);
@@ -28,9 +40,6 @@ export function makeBase(root: string): void {
     closeSync(openSync(join(root, file), 'a'));
     chmodSync(join(root, file), 0o644);
   }
-  try {
-    symlinkSync('/proc/mounts', join(root, 'etc/mtab'));
-  } catch (error) {
-    if (!isErrno(error, 'EEXIST')) throw error;
-  }
+  link('/proc/mounts', join(root, 'etc/mtab'));
+  link(`../${BASE}/diff`, join(overlay, 'l', BASE_LINK));
 }

@@ -20,7 +20,7 @@ import type { OverlayLayers } from '../layers/layers.ts';
 import type { Change, RootfsStore } from '../port.ts';
 import { changesOf } from './changes.ts';
 import { diffTar } from './diff.ts';
-import { BASE, makeBase, makeRoot } from './base.ts';
+import { BASE, BASE_LINK, makeBase, makeRoot } from './base.ts';
 import { OPTIONS_LIMIT, overlayOptions, relativeStack, type Stack } from './lower.ts';
 import { bytesUnder } from './usage.ts';
 
@@ -74,7 +74,7 @@ export class OverlayRootfs implements RootfsStore {
     this.#log = deps.log;
     mkdirSync(this.#database, { recursive: true, mode: 0o700 });
     mkdirSync(this.#merged, { recursive: true, mode: 0o700 });
-    makeBase(join(this.#directory, BASE, 'diff'));
+    makeBase(this.#directory);
   }
 
   /** Undoes mounts of an earlier life, and removes directories under overlay2/ that nobody knows. */
@@ -132,7 +132,7 @@ export class OverlayRootfs implements RootfsStore {
 
   #lower(record: RootfsRecord): string[] {
     const layers = record.diffIds.map((diffId) => this.#layers.linkPath(diffId));
-    return [...layers.reverse(), ...(record.bare ? [] : [join(this.#directory, BASE, 'diff')])];
+    return [...layers.reverse(), ...(record.bare ? [] : [join(this.#directory, 'l', BASE_LINK)])];
   }
 
   #stack(record: RootfsRecord): Stack {
