@@ -1,6 +1,5 @@
 /** `docker import`: a tar of a whole root filesystem, from the client or from a URL, becomes an image of one layer. */
 import { Readable } from 'node:stream';
-import { Agent, request } from 'undici';
 import { applyChanges } from '../../build/changes.ts';
 import { invalid, unavailable } from '../../errors.ts';
 import { decompress } from '../../tar/decompress.ts';
@@ -35,6 +34,7 @@ export function importName({ repo, tag }: Pick<ImportRequest, 'repo' | 'tag'>): 
 async function download(source: string, signal?: AbortSignal): Promise<Readable> {
   const url = URL.parse(/^https?:\/\//.test(source) ? source : `http://${source}`);
   if (!url?.host) throw invalid(`invalid source ${JSON.stringify(source)} of an import`);
+  const { Agent, request } = (await import('undici')).default;
   const dispatcher = new Agent({ headersTimeout: HEADERS_TIMEOUT_MS, bodyTimeout: BODY_TIMEOUT_MS });
   const close = (): void => void dispatcher.destroy().catch(() => {});
   try {

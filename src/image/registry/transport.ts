@@ -103,7 +103,8 @@ export class Transport {
     const name = JSON.stringify([url.protocol, endpoint.insecure, ca, own, proxied]);
     const pool = this.#pools.get(name);
     if (pool) return pool;
-    const { Agent, EnvHttpProxyAgent } = await import('undici');
+    // By its default export: a bundle gives a CommonJS module no others.
+    const { Agent, EnvHttpProxyAgent } = (await import('undici')).default;
     const tls =
       url.protocol === 'https:' ? { secureContext: this.#trust(ca, own), rejectUnauthorized: !endpoint.insecure } : {};
     const options = {
