@@ -18,7 +18,6 @@ import { Piscina } from 'piscina';
 import { asDaemonError, cancelled, DaemonError, invalid, notFound } from '../../errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { runTool } from '../../lib/spawn.ts';
-import { workerFile } from '../../lib/worker-file.ts';
 import type { Collection, Store } from '../../store/port.ts';
 import { compressionOf } from '../../tar/decompress.ts';
 import type { BlobStore } from '../content/content.ts';
