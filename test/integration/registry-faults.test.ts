@@ -369,6 +369,39 @@ describe('credentials', () => {
     for (const { headers } of others) expect([undefined, 'Bearer t0ken']).toContain(headers.authorization);
   });
 
+  it('may be an identity token, which a login gives', async () => {
+    const bodies: string[] = [];
+    registry.intercept = (request, response) => {
+      if (!request.url.startsWith('/token')) return tokenServer(request, response);
+      const offline = request.url.includes('offline_token=true');
+      request.on('data', (chunk: Buffer) => bodies.push(chunk.toString()));
+      request.on('end', () =>
+        response.end(JSON.stringify({ access_token: 't0ken', ...(offline ? { refresh_token: 'identity' } : {}) })),
+      );
+    };
+    const { signal } = new AbortController();
+    const { IdentityToken } = await machine.transfers.login({ ...auth, serveraddress: registry.host }, signal);
+    expect(IdentityToken).toBe('identity');
+    await machine.pull(reference, { auth: { identitytoken: IdentityToken } });
+    expect(Object.fromEntries(new URLSearchParams(bodies[0]))).toMatchObject({
+      grant_type: 'refresh_token',
+      refresh_token: 'identity',
+      scope: 'repository:image:pull',
+    });
+  });
+
+  it('that do not suffice are told like an image that does not exist', async () => {
+    registry.intercept = (request, response) => {
+      if (request.url.startsWith('/token') || request.url === '/v2/') return tokenServer(request, response);
+      const refused = `Bearer realm="${registry.url}/token",scope="repository:image:pull",error="insufficient_scope"`;
+      response.writeHead(401, { 'www-authenticate': refused }).end();
+    };
+    await expect(machine.pull(reference)).rejects.toMatchObject({
+      kind: 'notFound',
+      message: `pull access denied for ${registry.host}/image, repository does not exist or may require 'docker login': denied: requested access to the resource is denied`,
+    });
+  });
+
   it('stay behind when the registry sends us to another host', async () => {
     registry.intercept = (request, response) => {
       if (tokenServer(request, response) !== false) return;

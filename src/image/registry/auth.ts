@@ -83,7 +83,7 @@ export class Authority {
       : await this.#token(realm, parameters.service, scopes, auth, signal);
     if (answer.status !== 200) {
       const refusal = await refusalOf(answer, this.#now());
-      if (refusal.status !== 401 && refusal.status !== 403) throw refusal;
+      if (refusal.status !== 401) throw refusal;
       throw unauthorized(auth ? 'unauthorized: incorrect username or password' : `unauthorized: ${refusal.message}`, {
         cause: refusal,
         code: 'unauthorized',
@@ -97,7 +97,10 @@ export class Authority {
     if (!text || !URL.canParse(text))
       throw new BrokenAnswer(`no valid token realm in the challenge of ${this.#endpoint.origin}`);
     const realm = new URL(text);
-    if (realm.protocol !== 'https:' && !(realm.protocol === 'http:' && this.#endpoint.insecure))
+    if (
+      realm.protocol !== 'https:' &&
+      !(realm.protocol === 'http:' && (this.#endpoint.insecure || this.#endpoint.origin.startsWith('http:')))
+    )
       throw new BrokenAnswer(`token realm ${realm.origin} of ${this.#endpoint.origin} is not HTTPS: refused`);
     return realm;
   }

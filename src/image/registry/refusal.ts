@@ -1,4 +1,5 @@
 /** Reads the error document of a registry (distribution specification, "Error Codes") into a RegistryRefusal. */
+import { parseChallenges } from './challenge.ts';
 import { retryAfter, RegistryRefusal } from './failure.ts';
 import { type Answer, discard, readBody } from './transport.ts';
 
@@ -21,9 +22,17 @@ function described(document: unknown): { code: string; message: string } | undef
   return typeof details === 'string' ? { code: '', message: details } : undefined;
 }
 
+/** The registry knows who we are, and that we may not (RFC 6750, 3.1): Docker Hub's answer for what does not exist. */
+const lacksScope = ({ headers }: Answer): boolean =>
+  parseChallenges(headers['www-authenticate']).some(({ parameters }) => parameters.error === 'insufficient_scope');
+
 /** Consumes the body. */
 export async function refusalOf(answer: Answer, now: number): Promise<RegistryRefusal> {
   const again = retryAfter(answer.headers['retry-after'], now);
+  if (answer.status === 401 && lacksScope(answer)) {
+    discard(answer.body);
+    return new RegistryRefusal(403, 'DENIED', 'denied: requested access to the resource is denied', again);
+  }
   const fallback = `received unexpected HTTP status: ${answer.status} from ${answer.url.origin}${answer.url.pathname}`;
   if (!/json/.test(String(answer.headers['content-type'] ?? ''))) {
     discard(answer.body);

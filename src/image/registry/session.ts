@@ -46,6 +46,8 @@ const MANIFEST_BYTES = 4 << 20;
 const CONFIG_BYTES = 8 << 20;
 const TAGS_BYTES = 8 << 20;
 const MOST_TAG_PAGES = 100;
+/** Somebody waits for these, so that a rate limit is told soon. */
+const DOCUMENT_ATTEMPTS = 3;
 
 export const sha256 = (bytes: Uint8Array): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
@@ -88,7 +90,8 @@ export class RegistrySession {
       }
       const refusal = await refusalOf(answer, clock.now());
       if (refusal.status !== 401) throw refusal;
-      const why = auth?.username || auth?.registrytoken ? refusal.message : 'no basic auth credentials';
+      const known = auth?.username || auth?.identitytoken || auth?.registrytoken;
+      const why = known ? refusal.message : 'no basic auth credentials';
       throw unauthorized(`${requestText(method, url)}: ${why}`, { cause: refusal, code: 'unauthorized' });
     }
   }
@@ -101,7 +104,8 @@ export class RegistrySession {
   }
 
   #read<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    const { attempts, backoffMs, clock } = this.#options;
+    const { backoffMs, clock } = this.#options;
+    const attempts = Math.min(this.#options.attempts, DOCUMENT_ATTEMPTS);
     return withRetries({ attempts, backoffMs, clock, signal }, work);
   }
 
