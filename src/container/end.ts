@@ -102,6 +102,7 @@ export async function remove(deps: EffectDeps, { record }: Work, order: RemoveOr
 async function removeVolumes(deps: EffectDeps, record: ContainerRecord): Promise<void> {
   for (const mount of record.mounts) {
     if (mount.type !== 'volume' || !mount.anonymous) continue;
+    deps.volumes.release(mount.name, record.id);
     if (deps.volumeUsers(mount.name).some((id) => id !== record.id)) continue;
     await deps.volumes.remove(mount.name, { force: true }).catch((error: unknown) => {
       deps.log.warn({ err: error, volume: mount.name, container: record.id }, 'an anonymous volume stays');

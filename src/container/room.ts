@@ -4,6 +4,7 @@ import { attachRoutes } from '../api/routes/attach.ts';
 import { commitRoutes } from '../api/routes/commit.ts';
 import { containerRoutes } from '../api/routes/containers.ts';
 import { execRoutes } from '../api/routes/exec.ts';
+import { logRoutes } from '../api/routes/logs.ts';
 import { asDaemonError } from '../errors.ts';
 import { Execs } from '../exec/service.ts';
 import type { ImageStore, ImageUsers, RootfsStore } from '../image/port.ts';
@@ -40,6 +41,7 @@ export interface ContainerRoomDeps extends RoomDeps {
 export interface ContainerRoom extends Room {
   containers: Containers;
   execs: Execs;
+  effects: EffectDeps;
   lookup: ContainerLookup;
   steps: StepRunner;
   networkUsers: NetworkUsers;
@@ -211,6 +213,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
   return {
     containers,
     execs,
+    effects,
     lookup,
     steps,
     networkUsers: networkUsers({ effects, registry, revise: (record, change) => containers.revise(record, change) }),
@@ -243,6 +246,14 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
       containerRoutes(api, containers);
       attachRoutes(api, { containers, effects });
       execRoutes(api, execs);
+      logRoutes(api, {
+        drivers: deps.logs,
+        logTarget(name) {
+          const record = registry.resolve(name);
+          const { Tty } = record.config;
+          return { id: record.id, tty: Tty, logConfig: record.hostConfig.LogConfig, info: logInfo(record) };
+        },
+      });
       commitRoutes(api, { containers, images: deps.images, rootfs: deps.rootfs, publish });
     },
   };

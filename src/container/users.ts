@@ -18,8 +18,10 @@ export interface UsersDeps {
 export const volumeUsers = (registry: Registry): VolumeUsers => ({
   using(volume) {
     const ids: string[] = [];
-    for (const { id, mounts } of registry.values())
-      if (mounts.some((mount) => mount.type === 'volume' && mount.name === volume)) ids.push(id);
+    // One that is being removed has let go of its mounts before it takes its anonymous volumes along.
+    for (const { id, mounts, phase } of registry.values())
+      if (phase !== 'removing' && mounts.some((mount) => mount.type === 'volume' && mount.name === volume))
+        ids.push(id);
     return ids;
   },
 });

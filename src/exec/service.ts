@@ -111,10 +111,10 @@ export class Execs {
     return record;
   }
 
-  attach(id: string, options: { detachKeys?: string }): Attachment {
+  attach(id: string): Attachment {
     const { record, streams } = this.#get(id);
     const { attachStdin: stdin, attachStdout: stdout, attachStderr: stderr } = record.config;
-    return streams.attach({ stdin, stdout, stderr, detachKeys: options.detachKeys || record.config.detachKeys });
+    return streams.attach({ stdin, stdout, stderr, detachKeys: record.config.detachKeys });
   }
 
   async start(id: string, options: StartOptions = {}): Promise<void> {
@@ -133,8 +133,8 @@ export class Execs {
   }
 
   /** Starts it with a client's connection, until the process ends or the client detaches. */
-  async serve(id: string, connection: Duplex, options: StartOptions & { detachKeys?: string }): Promise<void> {
-    const attachment = this.attach(id, options);
+  async serve(id: string, connection: Duplex, options: StartOptions = {}): Promise<void> {
+    const attachment = this.attach(id);
     const served = attachment.serve(connection);
     try {
       await this.start(id, options);

@@ -112,9 +112,10 @@ export async function containerHost() {
       return text;
     },
     /** The daemon's side of containers dies at once and comes again; shims and containers go on. */
-    async reboot(): Promise<void> {
+    async reboot(meanwhile: () => Promise<unknown> = async () => {}): Promise<void> {
       deps.reactor.stop();
       await parts.runtime.close();
+      await meanwhile();
       parts = await open();
     },
     async dispose(): Promise<void> {
