@@ -26,6 +26,11 @@ export class Askers {
     this.#cached.delete(containerId);
   }
 
+  /** The host's own servers changed. */
+  forgetAll(): void {
+    this.#cached.clear();
+  }
+
   find(
     networkId: string,
     address: string,

@@ -94,12 +94,12 @@ export function plainResolvConf(host: ResolvConf, own: ContainerDns, ipv6: boole
 }
 
 /** For containers with our DNS server, which asks the others itself. */
-export function embeddedResolvConf(host: ResolvConf, own: ContainerDns): ResolvConf {
+export function embeddedResolvConf(host: ResolvConf, own: ContainerDns, server = '127.0.0.11'): ResolvConf {
   const conf = merged(host, own);
   const options = conf.options.some((option) => option.startsWith('ndots:'))
     ? conf.options
     : [...conf.options, 'ndots:0'];
-  return { ...conf, nameservers: ['127.0.0.11'], options };
+  return { ...conf, nameservers: [server], options };
 }
 
 /** Servers that our DNS server asks on behalf of a container. */

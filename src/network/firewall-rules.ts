@@ -43,8 +43,8 @@ export type SetName = keyof typeof SETS;
 export interface FirewallOptions {
   /** Published ports are not translated for traffic from outside: the listening socket, behind the host's own input rules, answers. */
   portsBehindFirewall: boolean;
-  /** We turned forwarding on, so what is not ours must not be forwarded. */
-  guardForwarding: boolean;
+  /** Families in which we turned forwarding on: there what is not ours must not be forwarded. */
+  guarded: ReadonlySet<4 | 6>;
 }
 
 const chains = (options: FirewallOptions): [name: string, hook: string, rules: string[]][] => [
@@ -83,7 +83,7 @@ const chains = (options: FirewallOptions): [name: string, hook: string, rules: s
       'oifname @bridges ct status dnat accept',
       'oifname @open accept',
       'oifname @bridges drop',
-      ...(options.guardForwarding ? ['iifname != @bridges drop'] : []),
+      ...[...options.guarded].map((family) => `meta nfproto ipv${family} iifname != @bridges drop`),
     ],
   ],
   [

@@ -19,8 +19,10 @@ export interface Firewall {
   add(elements: Element[]): Promise<void>;
   remove(elements: Element[]): Promise<void>;
   has(element: Element): boolean;
-  /** Writes the whole table. */
-  sync(): Promise<void>;
+  /** At boot, when all is said that must be in the table: writes it. */
+  settle(): Promise<void>;
+  /** We turned forwarding on in this family: what is not ours must not be forwarded. */
+  guard(family: 4 | 6): Promise<void>;
   /** Looks whether the table is as we left it and writes it again if not; true when it had to. */
   repair(): Promise<boolean>;
   /** Removes our table. */
@@ -32,7 +34,8 @@ export const noFirewall: Firewall = {
   add: async () => {},
   remove: async () => {},
   has: () => false,
-  sync: async () => {},
+  settle: async () => {},
+  guard: async () => {},
   repair: async () => false,
   close: async () => {},
 };
@@ -46,7 +49,9 @@ export class NftFirewall implements Firewall {
   #wanted = new Map<string, Element>();
   #adding = new Map<string, Element>();
   #removing = new Map<string, Element>();
-  #whole = false;
+  /** Until the first `settle` wishes are only collected; it writes them all in place of what an earlier daemon left. */
+  #held = true;
+  #whole = true;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   #shape = '';
@@ -81,16 +86,28 @@ export class NftFirewall implements Firewall {
     return this.#wanted.get(keyOf(element))?.value === element.value;
   }
 
-  sync(): Promise<void> {
+  async settle(): Promise<void> {
+    this.#held = false;
+    if (this.#whole) await this.#flush();
+    await (this.#next ?? this.#running);
+  }
+
+  async guard(family: 4 | 6): Promise<void> {
+    if (this.#options.guarded.has(family)) return;
+    this.#options = { ...this.#options, guarded: new Set([...this.#options.guarded, family]) };
+    await this.#rewrite();
+  }
+
+  #rewrite(): Promise<void> {
     this.#whole = true;
     return this.#flush();
   }
 
   async repair(): Promise<boolean> {
-    if (this.#running) return false;
+    if (this.#running || this.#held) return false;
     const found = await this.#list().catch(() => '');
     if (found === this.#shape || this.#running) return false;
-    await this.sync();
+    await this.#rewrite();
     return true;
   }
 
@@ -105,6 +122,7 @@ export class NftFirewall implements Firewall {
 
   /** One run at a time; whoever comes while one runs shares the next. */
   #flush(): Promise<void> {
+    if (this.#held) return Promise.resolve();
     if (!this.#running) return this.#start();
     this.#next ??= this.#running
       .catch(() => {})

@@ -60,15 +60,15 @@ export function hostLines(
   netnsPath: string,
   mtu: number,
 ): string[] {
-  const peer = `name ${endpoint.ifname} ${endpoint.mac ? `address ${endpoint.mac} ` : ''}mtu ${mtu} netns ${netnsPath}`;
   const { link, options } = network;
+  // On a parent its own size is the default, and the most there can be.
+  const size = network.driver === 'bridge' || options['com.docker.network.driver.mtu'] ? `mtu ${mtu} ` : '';
+  const peer = `name ${endpoint.ifname} ${endpoint.mac ? `address ${endpoint.mac} ` : ''}${size}netns ${netnsPath}`;
   if (network.driver === 'macvlan')
     return [`link add link ${link} ${peer} type macvlan mode ${options['macvlan_mode'] || 'bridge'}`];
   if (network.driver === 'ipvlan') {
     const flag = options['ipvlan_flag'] || 'bridge';
-    return [
-      `link add link ${link} name ${endpoint.ifname} mtu ${mtu} netns ${netnsPath} type ipvlan mode ${options['ipvlan_mode'] || 'l2'} ${flag}`,
-    ];
+    return [`link add link ${link} ${peer} type ipvlan mode ${options['ipvlan_mode'] || 'l2'} ${flag}`];
   }
   return [
     `link add ${endpoint.hostLink} mtu ${mtu} master ${link} type veth peer ${peer}`,
@@ -94,17 +94,16 @@ export function namespaceLines(endpoint: EndpointRecord): string[] {
   return ['link set lo up', ...addresses, `link set ${ifname} up`];
 }
 
-/** The default routes by way of one endpoint; empty when it has no gateway. */
-export function defaultRouteLines(network: NetworkRecord, endpoint: EndpointRecord): string[] {
-  const layer3 = network.driver === 'ipvlan' && (network.options['ipvlan_mode'] ?? 'l2') !== 'l2';
-  const route = (family: '' | '-6 ', gateway: string): string[] => {
-    if (layer3) return [`${family}route replace default dev ${endpoint.ifname}`];
-    return gateway ? [`${family}route replace default via ${gateway} dev ${endpoint.ifname}`] : [];
-  };
-  return [
-    ...(endpoint.ipv4 ? route('', endpoint.gateway4) : []),
-    ...(endpoint.ipv6 ? route('-6 ', endpoint.gateway6) : []),
-  ];
+/** The default route of a family by way of one endpoint; empty when that has no gateway. */
+export function defaultRouteLines(network: NetworkRecord, endpoint: EndpointRecord, family: 4 | 6): string[] {
+  const [address, gateway] = family === 4 ? [endpoint.ipv4, endpoint.gateway4] : [endpoint.ipv6, endpoint.gateway6];
+  // A batch has one family unless the destination says another.
+  const command = `route replace ${family === 6 ? '::/0' : 'default'}`;
+  const layer3 = network.driver === 'ipvlan' && (network.options['ipvlan_mode'] || 'l2') !== 'l2';
+  if (!address || network.internal) return [];
+  // In layer 3 the parent routes; there is nobody to ask for a gateway's link address.
+  if (layer3) return [`${command} dev ${endpoint.ifname}`];
+  return gateway ? [`${command} via ${gateway} dev ${endpoint.ifname}`] : [];
 }
 
 /** The table in a container's namespace that leads 127.0.0.11 to our server, and keeps its neighbours off its loopback. */

@@ -23,7 +23,9 @@ export interface NetworkLinksDeps {
   newDnsServer(record: NetworkRecord): DnsServer;
   /** Ends of containers, which go back to a bridge that was made again. */
   endpointsOf(networkId: string): EndpointRecord[];
-  onMade(record: NetworkRecord): void;
+  onMade(before: NetworkRecord, made: NetworkRecord): void;
+  /** Makes the host forward, if it does not. */
+  forward(family: 4 | 6): Promise<void>;
   ipv6: boolean;
 }
 
@@ -63,7 +65,7 @@ export class NetworkLinks implements NetworkEffects {
   async make(record: NetworkRecord): Promise<NetworkRecord> {
     if (record.configOnly || record.driver === 'host' || record.driver === 'null') return record;
     const made = record.driver === 'bridge' ? await this.#makeBridge(record) : await this.#makeParent(record);
-    this.#deps.onMade(made);
+    this.#deps.onMade(record, made);
     return made;
   }
 
@@ -74,7 +76,7 @@ export class NetworkLinks implements NetworkEffects {
       [`net/ipv4/conf/${record.link}/route_localnet`]: config.firewall ? '1' : '0',
       ...(this.#deps.ipv6 ? { [`net/ipv6/conf/${record.link}/disable_ipv6`]: record.ipv6 ? '0' : '1' } : {}),
     };
-    if (record.ipv6) settings['net/ipv6/conf/all/forwarding'] = '1';
+    if (record.ipv6 && config.ipForward) await this.#deps.forward(6);
     for (const [name, value] of Object.entries(settings)) await links.sysctl(name, value);
     // The kernel drops a link's IPv6 addresses while IPv6 is off on it.
     if (record.ipv6) await links.batch(addressLines(record));

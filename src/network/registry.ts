@@ -77,7 +77,8 @@ export class NetworkRegistry {
         candidate.gateway.includes(':') === (family === 6) &&
         this.addresses(record.id).pools.some((own) => own.owns(address) && own.owns(candidate.gateway)),
     );
-    return record.internal ? '' : (pool?.gateway ?? '');
+    // An auxiliary address of that name is another router on the network, as --default-gateway has it.
+    return record.internal ? '' : (pool?.aux[`DefaultGatewayIPv${family}`] ?? pool?.gateway ?? '');
   }
 
   /** Makes a record of an earlier start known, before its chart runs: names and addresses are taken from it. */

@@ -112,8 +112,8 @@ export class Reservations {
     try {
       for (const hostIp of addresses) {
         const port: PublishedPort = { port: wish.port, protocol: wish.protocol, hostIp, hostPort, target: '' };
-        await this.#hold(port);
-        held.push(port);
+        // Where IPv6 is switched off, "every address" is every IPv4 address.
+        if (await this.#hold(port, { optional: hostIp === '::' && addresses.length > 1 })) held.push(port);
       }
       return held;
     } catch (error) {
@@ -122,7 +122,7 @@ export class Reservations {
     }
   }
 
-  async #hold(port: PublishedPort): Promise<void> {
+  async #hold(port: PublishedPort, { optional = false } = {}): Promise<boolean> {
     const key = keyOf(port);
     for (const { port: other } of this.#holders.values())
       if (collides(port, other)) throw clash(port.hostIp, port.hostPort);
@@ -136,12 +136,14 @@ export class Reservations {
     } catch (error) {
       this.#holders.delete(key);
       const code = (error as NodeJS.ErrnoException).code;
+      if (optional && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL')) return false;
       if (code === 'EADDRINUSE') throw clash(port.hostIp, port.hostPort, error);
       throw internal(
         `failed to bind host port for ${bracketed(port.hostIp)}:${port.hostPort}/${port.protocol}: ${code === 'EADDRNOTAVAIL' ? 'cannot assign requested address' : (error as Error).message}`,
         { cause: error, code: 'port-unavailable' },
       );
     }
+    return true;
   }
 }
 

@@ -23,7 +23,8 @@ import { type NetworkService, networkService } from './service.ts';
 /** How often the kernel is looked at while containers are attached. */
 const WATCH_MS = 5_000;
 /** Facts about the host that must outlive us. */
-const HOST_STATE = 'network-host';
+const FORWARDING = 'network-forwarding';
+const FORWARDING_SYSCTLS = { 4: 'net/ipv4/ip_forward', 6: 'net/ipv6/conf/all/forwarding' } as const;
 
 export interface NetworkRoom extends Room {
   networks: Networks;
@@ -40,19 +41,26 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
   const { config, log, clock, bus, store, reactor, host } = deps;
   const links = new Links(join(config.execRoot, 'netns'));
   const tag = tagOf(config.dataRoot);
-  const hostState = store.collection<{ guardForwarding: boolean }>(HOST_STATE);
-  const forwarding = await links.readSysctl('net/ipv4/ip_forward');
-  // Who turns a host into a router must not make it one for everybody (as dockerd's policy DROP).
-  if (config.ipForward && forwarding === '0' && config.firewall) hostState.put('forwarding', { guardForwarding: true });
+  /** Families in which we made the host a router; kept, for at the next start it is one already. */
+  const guards = store.collection<{ family: 4 | 6 }>(FORWARDING);
   const firewall: Firewall = config.firewall
     ? new NftFirewall(
         {
           portsBehindFirewall: config.portsBehindFirewall,
-          guardForwarding: hostState.get('forwarding')?.guardForwarding ?? false,
+          guarded: new Set(guards.all().map(({ record }) => record.family)),
         },
         log,
       )
     : noFirewall;
+
+  /** Who makes a host a router must not make it one for everybody: then only what is ours is forwarded. */
+  async function forward(family: 4 | 6): Promise<void> {
+    if ((await links.readSysctl(FORWARDING_SYSCTLS[family])) !== '0') return;
+    guards.put(String(family), { family });
+    await firewall.guard(family);
+    await links.sysctl(FORWARDING_SYSCTLS[family], '1');
+  }
+
   const names = new Names();
   const reservations = new Reservations({ ip: config.ip, ipv6: host.ipv6 });
   const records = store.collection<SandboxRecord>(SANDBOXES);
@@ -82,7 +90,16 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
         .on(id)
         .filter((sandbox) => sandbox.phase === 'open')
         .flatMap((sandbox) => sandbox.endpoints.filter((one) => one.networkId === id)),
-    onMade: (record) => registry.update(record),
+    forward,
+    onMade: (before, made) => {
+      registry.update(made);
+      if (before.dnsPort && before.dnsPort !== made.dnsPort)
+        void sandboxes
+          .follow(made.id)
+          .catch((error: unknown) =>
+            log.warn({ err: error, network: made.name }, 'containers were not led to the DNS server'),
+          );
+    },
   });
   const registry = new NetworkRegistry({
     config,
@@ -111,8 +128,15 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
   let cancelWatch = (): void => {};
   let stopped = false;
 
+  async function readHostServers(): Promise<void> {
+    const found = await hostResolvConf();
+    if (JSON.stringify(found) === JSON.stringify(hostResolv)) return;
+    hostResolv = found;
+    sandboxes.askers.forgetAll();
+  }
+
   async function inspectKernel(): Promise<void> {
-    hostResolv = await hostResolvConf();
+    await readHostServers();
     if (sandboxes.all().length === 0) return;
     if (await firewall.repair()) {
       log.warn('the nft table was changed by somebody; it is ours again');
@@ -160,8 +184,8 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
   }
 
   async function boot(): Promise<void> {
-    if (config.ipForward && forwarding === '0') await links.sysctl('net/ipv4/ip_forward', '1');
-    hostResolv = await hostResolvConf();
+    if (config.ipForward) await forward(4);
+    await readHostServers();
     const known = store
       .collection<NetworkRecord>(NETWORKS)
       .all()
@@ -183,7 +207,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
         ),
       ),
     );
-    await firewall.sync();
+    await firewall.settle();
     watch();
   }
 

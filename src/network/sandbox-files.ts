@@ -25,7 +25,7 @@ export function resolverOf(
 ): { endpoint: EndpointRecord; network: NetworkRecord } | undefined {
   for (const endpoint of endpoints) {
     const network = registry.get(endpoint.networkId);
-    if (network && network.dnsPort > 0 && endpoint.ipv4) return { endpoint, network };
+    if (network && network.dnsPort > 0) return { endpoint, network };
   }
   return undefined;
 }
@@ -146,7 +146,10 @@ export class SandboxFiles {
         ...(request.dnsSearch.length ? { search: request.dnsSearch } : {}),
         ...(request.dnsOptions.length ? { options: request.dnsOptions } : {}),
       };
-    if (resolverOf(this.#deps.registry, sandbox.endpoints)) return embeddedResolvConf(host, request);
+    const resolver = resolverOf(this.#deps.registry, sandbox.endpoints);
+    // Without IPv4 there is no 127.0.0.11 to translate: the server is asked at its own address.
+    if (resolver)
+      return embeddedResolvConf(host, request, resolver.endpoint.ipv4 ? undefined : resolver.endpoint.gateway6);
     return plainResolvConf(
       host,
       request,

@@ -8,16 +8,13 @@ import type { Config } from '../config/config.ts';
 import { asDaemonError, conflict, DaemonError, forbidden, internal, invalid } from '../errors.ts';
 import { newId } from '../lib/ids.ts';
 import { Lanes } from '../lib/lanes.ts';
-import { runTool } from '../lib/spawn.ts';
 import { UndoStack } from '../lib/undo.ts';
 import type { Collection } from '../store/port.ts';
 import { Askers } from './askers.ts';
 import type { Names } from './dns/names.ts';
 import {
   allocateEndpoint,
-  byPriority,
   checkEndpoint,
-  endpointSysctls,
   publishingEndpoint,
   releaseEndpoint,
   wantedEndpoints,
@@ -25,14 +22,15 @@ import {
 } from './endpoints.ts';
 import type { Firewall } from './firewall.ts';
 import { portElements } from './firewall-rules.ts';
-import { defaultRouteLines, hostLines, mtuOf, namespaceLines, resolverTable } from './link-script.ts';
 import type { Links } from './links.ts';
 import type { EndpointConfig, Sandbox, SandboxRequest } from './port.ts';
+import { isLinked, Plumbing } from './plumbing.ts';
 import { portWishes } from './ports.ts';
+import { Publishing } from './publishing.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
 import type { NetworkRegistry } from './registry.ts';
 import type { Reservations } from './reservations.ts';
-import { pathsOf, resolverOf, SandboxFiles } from './sandbox-files.ts';
+import { pathsOf, SandboxFiles } from './sandbox-files.ts';
 import { Teardown } from './teardown.ts';
 import { sandboxView } from './view.ts';
 
@@ -53,19 +51,21 @@ export interface SandboxesDeps {
 const joined = (mode: string): string | undefined =>
   mode.startsWith('container:') ? mode.slice('container:'.length) : undefined;
 
-const isLinked = (endpoint: EndpointRecord): boolean => endpoint.ifname !== '';
-
 export class Sandboxes {
   #sandboxes = new Map<string, SandboxRecord>();
   #lanes = new Lanes();
   #deps: SandboxesDeps;
   #files: SandboxFiles;
+  #plumbing: Plumbing;
+  #publishing: Publishing;
   #teardown: Teardown;
   readonly askers: Askers;
 
   constructor(deps: SandboxesDeps) {
     this.#deps = deps;
     this.askers = new Askers(deps.registry);
+    this.#plumbing = new Plumbing(deps);
+    this.#publishing = new Publishing(deps);
     this.#teardown = new Teardown((links) => deps.links.batchForced(links.map((link) => `link del ${link}`)));
     this.#files = new SandboxFiles({ config: deps.config, registry: deps.registry, ipv6: deps.ipv6, sandboxes: this });
   }
@@ -175,13 +175,19 @@ export class Sandboxes {
       if (other !== undefined) return { ...this.#joined(other), sandboxId: '', endpoints: {}, ports: {} };
       const prepared = this.get(request.containerId) ?? (await this.#prepare(request));
       if (prepared.phase === 'open') return this.view(prepared);
-      try {
-        await Promise.all([this.#link(prepared, prepared.endpoints), this.#publish(prepared)]);
-      } catch (error) {
-        await this.#close(prepared, true);
-        throw this.#explained(prepared, error);
+      // Both are waited for, so that what one made while the other failed is taken back too.
+      const [ports, links] = await Promise.allSettled([
+        this.#publishing.publish(prepared),
+        this.#plumbing.link(prepared, prepared.endpoints),
+      ]);
+      if (ports.status === 'rejected' || links.status === 'rejected') {
+        await this.#close({ ...prepared, ports: ports.status === 'fulfilled' ? ports.value : [] }, true);
+        throw this.#explained(
+          prepared,
+          ports.status === 'rejected' ? ports.reason : (links as PromiseRejectedResult).reason,
+        );
       }
-      const opened = this.#put({ ...prepared, phase: 'open' });
+      const opened = this.#put({ ...prepared, ports: ports.value, phase: 'open' });
       for (const endpoint of opened.endpoints) this.#entered(opened, endpoint);
       await this.#files.tellPeers(opened.endpoints);
       return this.view(opened);
@@ -210,7 +216,7 @@ export class Sandboxes {
     const wasOpen = sandbox.phase === 'open';
     for (const endpoint of sandbox.endpoints) this.#left(sandbox, endpoint, wasOpen);
     const attempts = await Promise.allSettled([
-      this.#unpublish(sandbox),
+      this.#publishing.unpublish(sandbox.ports),
       sandbox.netnsPath ? links.removeNamespace(sandbox.netnsPath) : undefined,
     ]);
     for (const attempt of attempts)
@@ -243,14 +249,14 @@ export class Sandboxes {
       const after: SandboxRecord = { ...sandbox, endpoints: [...sandbox.endpoints, endpoint] };
       this.#put(after);
       try {
-        await this.#link(after, [endpoint]);
-        const published = await this.#republish(after);
+        await this.#plumbing.link(after, [endpoint]);
+        const published = this.#put({ ...after, ports: await this.#publishing.republish(after) });
         this.#entered(published, endpoint);
         await this.#files.write(published);
         await this.#files.tellPeers([endpoint]);
         return this.view(published);
       } catch (error) {
-        await this.#unlink(endpoint);
+        await this.#plumbing.unlink(endpoint, sandbox.netnsPath);
         releaseEndpoint(registry, endpoint);
         this.#put(sandbox);
         throw this.#explained(after, error);
@@ -273,9 +279,9 @@ export class Sandboxes {
       this.#left(sandbox, endpoint, true);
       this.#put(after);
       try {
-        await this.#unlink(endpoint, sandbox.netnsPath);
-        const published = await this.#republish(after);
-        await this.#link(published, []);
+        await this.#plumbing.unlink(endpoint, sandbox.netnsPath);
+        const published = this.#put({ ...after, ports: await this.#publishing.republish(after) });
+        await this.#plumbing.link(published, []);
         await this.#files.write(published);
       } catch (error) {
         if (!force) throw error;
@@ -336,118 +342,27 @@ export class Sandboxes {
       const missing: EndpointRecord[] = [];
       for (const endpoint of sandbox.endpoints)
         if (endpoint.hostLink && !(await isThere(endpoint.hostLink))) missing.push(endpoint);
-      if (missing.length) await this.#link(sandbox, missing);
+      if (missing.length) await this.#plumbing.link(sandbox, missing);
       return this.view(this.#put({ ...sandbox, phase: 'open' }));
     });
   }
 
-  forget(containerId: string): void {
-    this.#deps.records.delete(containerId);
+  /** The DNS server of a network moved: its containers are led to it anew. */
+  async follow(networkId: string): Promise<void> {
+    await Promise.all(
+      this.on(networkId).map(({ containerId }) =>
+        this.#lanes.run(containerId, async () => {
+          const sandbox = this.get(containerId);
+          if (sandbox?.phase === 'open') await this.#plumbing.link(sandbox, []);
+        }),
+      ),
+    );
   }
 
   // -- parts ------------------------------------------------------------------------------------------------------
 
   view(sandbox: SandboxRecord): Sandbox {
     return sandboxView(sandbox, (id) => this.#deps.registry.nameOf(id), pathsOf(sandbox.request.directory));
-  }
-
-  /** Makes the links of `fresh` and sets routes and resolver to what all endpoints say. */
-  async #link(sandbox: SandboxRecord, fresh: readonly EndpointRecord[]): Promise<void> {
-    if (!sandbox.netnsPath) return;
-    const { registry, links, config, tag } = this.#deps;
-    const networkOf = (endpoint: EndpointRecord): NetworkRecord => registry.resolve(endpoint.networkId);
-    const linked = fresh.filter(isLinked);
-    const all = byPriority(registry, sandbox.endpoints.filter(isLinked));
-    if (all.length === 0) return;
-    const sysctls: Record<string, string> = {};
-    for (const endpoint of linked) {
-      if (this.#deps.ipv6 && endpoint.ipv6) sysctls[`net/ipv6/conf/${endpoint.ifname}/disable_ipv6`] = '0';
-      Object.assign(sysctls, endpointSysctls(endpoint.config, endpoint.ifname));
-    }
-    const resolver = resolverOf(this.#deps.registry, all);
-    if (resolver) sysctls[`net/ipv4/conf/${resolver.endpoint.ifname}/route_localnet`] = '1';
-    const routes = (family: 4 | 6): string[] => {
-      for (const endpoint of all) {
-        const lines = defaultRouteLines(networkOf(endpoint), endpoint).filter(
-          (line) => line.startsWith('-6') === (family === 6),
-        );
-        if (lines.length) return lines.map((line) => line.replace('-6 ', ''));
-      }
-      return [];
-    };
-    await links.connect(
-      linked.flatMap((endpoint) => {
-        const network = networkOf(endpoint);
-        return hostLines(
-          network,
-          endpoint,
-          tag,
-          sandbox.netnsPath,
-          mtuOf(network, network.name === 'bridge' ? config.mtu : 1500),
-        );
-      }),
-      sandbox.netnsPath,
-      {
-        sysctls,
-        ip: [...linked.flatMap(namespaceLines), ...routes(4), ...routes(6)],
-        nft: resolver ? resolverTable(resolver.network.pools[0]!.gateway, resolver.network.dnsPort) : '',
-      },
-    );
-    for (const endpoint of linked) this.#deps.registry.attach(endpoint.networkId, sandbox.containerId);
-  }
-
-  async #unlink(endpoint: EndpointRecord, netnsPath = ''): Promise<void> {
-    const { links } = this.#deps;
-    if (endpoint.hostLink) await links.batchForced([`link del ${endpoint.hostLink}`]);
-    else if (endpoint.ifname && netnsPath)
-      await links.connect([], netnsPath, { sysctls: {}, ip: [`link del ${endpoint.ifname}`], nft: '' });
-  }
-
-  /** Reserves and leads all ports the container asked for; without a bridge that leads out there are none. */
-  async #publish(sandbox: SandboxRecord): Promise<void> {
-    const { registry, reservations, firewall } = this.#deps;
-    const endpoint = publishingEndpoint(registry, sandbox.endpoints);
-    const wishes = endpoint ? portWishes(sandbox.request) : [];
-    if (!endpoint || wishes.length === 0) return;
-    // The holders of the reservations and the record share these objects: the target is set once it is known.
-    sandbox.ports = await reservations.reserve(
-      wishes.map((wish) => ({ ...wish, hostIp: wish.hostIp || this.#defaultAddress(endpoint) })),
-    );
-    for (const port of sandbox.ports)
-      port.target = port.hostIp.includes(':') && endpoint.ipv6 ? endpoint.ipv6 : endpoint.ipv4 || endpoint.ipv6;
-    await firewall.add(sandbox.ports.flatMap(portElements));
-  }
-
-  #defaultAddress(endpoint: EndpointRecord): string {
-    const address =
-      this.#deps.registry.get(endpoint.networkId)?.options['com.docker.network.bridge.host_binding_ipv4'] ?? '';
-    return address === '0.0.0.0' ? '' : address;
-  }
-
-  async #unpublish(sandbox: SandboxRecord): Promise<void> {
-    const { firewall, reservations } = this.#deps;
-    if (sandbox.ports.length === 0) return;
-    await Promise.all([firewall.remove(sandbox.ports.flatMap(portElements)), reservations.release(sandbox.ports)]);
-    const datagrams = sandbox.ports.filter((port) => port.protocol === 'udp');
-    // A flow of datagrams never ends by itself: the kernel would lead it to an address that is somebody else's soon.
-    for (const port of datagrams)
-      await runTool('conntrack', ['-D', '-p', 'udp', '--orig-port-dst', String(port.hostPort)], {
-        deadline: 5_000,
-        accept: [0, 1],
-      }).catch(() => {});
-  }
-
-  /** After endpoints changed: ports follow the endpoint that publishes. */
-  async #republish(sandbox: SandboxRecord): Promise<SandboxRecord> {
-    const endpoint = publishingEndpoint(this.#deps.registry, sandbox.endpoints);
-    const right = endpoint
-      ? sandbox.ports.every((port) => port.target === endpoint.ipv4 || port.target === endpoint.ipv6)
-      : sandbox.ports.length === 0;
-    if (right && (sandbox.ports.length > 0 || !endpoint)) return sandbox;
-    await this.#unpublish(sandbox);
-    const next: SandboxRecord = { ...sandbox, ports: [] };
-    await this.#publish(next);
-    return this.#put(next);
   }
 
   #announce(sandbox: SandboxRecord, endpoint: EndpointRecord): void {

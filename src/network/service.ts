@@ -87,7 +87,7 @@ export function networkService({ registry, sandboxes, users }: ServiceDeps): Net
         .filter((record) => !record.predefined && !isUsed(record))
         .filter((record) => untilMs === undefined || Date.parse(record.created) < untilMs)
         .filter((record) => matchesLabels(record.labels, filters.get('label') ?? []))
-        .filter((record) => !filters.has('label!') || !matchesLabels(record.labels, filters.get('label!') ?? []));
+        .filter((record) => !(filters.get('label!') ?? []).some((label) => matchesLabels(record.labels, [label])));
       const removed: string[] = [];
       for (const record of unwanted) {
         await registry.remove(record, []);

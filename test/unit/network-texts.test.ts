@@ -57,7 +57,7 @@ describe('published ports', () => {
 
 describe('the nft table', () => {
   const port = { port: 80, protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 8080, target: '172.17.0.2' } as const;
-  const options = { portsBehindFirewall: false, guardForwarding: false };
+  const options = { portsBehindFirewall: false, guarded: new Set<4 | 6>() };
 
   it('holds a published port as one element and never as a rule', () => {
     expect(addElements(portElements(port))).toBe('add element inet reactord any4 { tcp . 8080 : 172.17.0.2 . 80 }\n');
@@ -85,7 +85,9 @@ describe('the nft table', () => {
     expect(wholeTable([], { ...options, portsBehindFirewall: true })).not.toContain(
       'add rule inet reactord prerouting',
     );
-    expect(wholeTable([], { ...options, guardForwarding: true })).toContain('forward iifname != @bridges drop');
+    expect(wholeTable([], { ...options, guarded: new Set<4 | 6>([4]) })).toContain(
+      'forward meta nfproto ipv4 iifname != @bridges drop',
+    );
   });
 
   it('knows a bridge by its kind', () => {

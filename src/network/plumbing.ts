@@ -1,0 +1,87 @@
+/** The links, routes and resolver of a container's namespace: one helper process a call. */
+import type { Config } from '../config/config.ts';
+import { byPriority, endpointSysctls } from './endpoints.ts';
+import { defaultRouteLines, hostLines, mtuOf, namespaceLines, resolverTable } from './link-script.ts';
+import type { Links } from './links.ts';
+import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
+import type { NetworkRegistry } from './registry.ts';
+import { resolverOf } from './sandbox-files.ts';
+
+export interface PlumbingDeps {
+  config: Config;
+  registry: NetworkRegistry;
+  links: Links;
+  /** How our links' aliases begin. */
+  tag: string;
+  ipv6: boolean;
+}
+
+/** In the host's mode and in `none` an endpoint has no interface. */
+export const isLinked = (endpoint: EndpointRecord): boolean => endpoint.ifname !== '';
+
+export class Plumbing {
+  #deps: PlumbingDeps;
+
+  constructor(deps: PlumbingDeps) {
+    this.#deps = deps;
+  }
+
+  /** Makes the links of `fresh`, and sets routes and resolver to what all endpoints say. */
+  async link(sandbox: SandboxRecord, fresh: readonly EndpointRecord[]): Promise<void> {
+    const { registry, links } = this.#deps;
+    const all = byPriority(registry, sandbox.endpoints.filter(isLinked));
+    if (!sandbox.netnsPath || all.length === 0) return;
+    const linked = fresh.filter(isLinked);
+    const resolver = resolverOf(registry, all);
+    const translated = resolver?.endpoint.ipv4 ? resolver : undefined;
+    await links.connect(
+      linked.flatMap((endpoint) => this.#hostLines(sandbox, endpoint)),
+      sandbox.netnsPath,
+      {
+        sysctls: {
+          ...this.#sysctls(linked),
+          ...(translated ? { [`net/ipv4/conf/${translated.endpoint.ifname}/route_localnet`]: '1' } : {}),
+        },
+        ip: [...linked.flatMap(namespaceLines), ...this.#routes(all, 4), ...this.#routes(all, 6)],
+        nft: translated ? resolverTable(translated.network.pools[0]!.gateway, translated.network.dnsPort) : '',
+      },
+    );
+    for (const endpoint of linked) registry.attach(endpoint.networkId, sandbox.containerId);
+  }
+
+  #network(endpoint: EndpointRecord): NetworkRecord {
+    return this.#deps.registry.resolve(endpoint.networkId);
+  }
+
+  #hostLines(sandbox: SandboxRecord, endpoint: EndpointRecord): string[] {
+    const network = this.#network(endpoint);
+    const mtu = mtuOf(network, network.name === 'bridge' ? this.#deps.config.mtu : 1500);
+    return hostLines(network, endpoint, this.#deps.tag, sandbox.netnsPath, mtu);
+  }
+
+  #sysctls(linked: readonly EndpointRecord[]): Record<string, string> {
+    const sysctls: Record<string, string> = {};
+    for (const endpoint of linked) {
+      // Off in a new namespace until somebody has an address.
+      if (this.#deps.ipv6 && endpoint.ipv6) sysctls[`net/ipv6/conf/${endpoint.ifname}/disable_ipv6`] = '0';
+      Object.assign(sysctls, endpointSysctls(endpoint.config, endpoint.ifname));
+    }
+    return sysctls;
+  }
+
+  /** The default route of a family goes by the first endpoint that has a gateway in it. */
+  #routes(all: readonly EndpointRecord[], family: 4 | 6): string[] {
+    for (const endpoint of all) {
+      const lines = defaultRouteLines(this.#network(endpoint), endpoint, family);
+      if (lines.length) return lines;
+    }
+    return [];
+  }
+
+  async unlink(endpoint: EndpointRecord, netnsPath: string): Promise<void> {
+    const { links } = this.#deps;
+    if (endpoint.hostLink) await links.batchForced([`link del ${endpoint.hostLink}`]);
+    else if (isLinked(endpoint) && netnsPath)
+      await links.connect([], netnsPath, { sysctls: {}, ip: [`link del ${endpoint.ifname}`], nft: '' });
+  }
+}
