@@ -158,6 +158,7 @@ const logs = (): LogDrivers => ({
   validate: () => {},
   open: async () => ({ write: () => undefined, close: async () => {} }),
   async *read() {},
+  async *batches() {},
   path: () => '',
   remove: async () => {},
 });
