@@ -3,7 +3,7 @@
  * broker lives as long as the container: clients may attach before the first start, and each run connects its process.
  *
  * Every byte goes to the log and to every client that wants it, in order. Whoever cannot follow makes the process wait, as
- * a pipe does, with bounded memory; a client that reads nothing at all for two minutes while a log waits too is dropped.
+ * a pipe does, with bounded memory; a client that reads nothing at all for two minutes, while a log or another client waits too, is dropped.
  */
 import type { Duplex, Readable } from 'node:stream';
 import { conflict } from '../errors.ts';
@@ -20,7 +20,7 @@ export interface BrokerOptions {
   stdinOnce: boolean;
   /** Told once a run when the log cannot be written. */
   onLogError?: (error: unknown) => void;
-  /** Milliseconds until a client that reads nothing is dropped; 0 is never, for an exec holds up nobody else. */
+  /** Milliseconds until a client that reads nothing, and holds others up, is dropped. */
   stallMs?: number;
 }
 
@@ -118,8 +118,9 @@ export class StreamBroker {
       },
       ready: () => this.#inputReady(),
       end: () => {
-        // Without stdinOnce the end of a client's input is the end of its attachment, as dockerd has it.
-        if (!this.#options.stdinOnce) client.finish('detached');
+        // Without stdinOnce, and on a terminal (the CLI detaches by leaving), the end of a client's input is the end of
+        // its attachment and no more, as dockerd has it.
+        if (!this.#options.stdinOnce || this.#options.tty) client.finish('detached');
         else if (this.#process) void this.#process.closeStdin().catch(() => {});
         else whenConnected(() => this.#process?.closeStdin());
       },
@@ -167,7 +168,8 @@ export class StreamBroker {
       const waits: Promise<void>[] = [];
       const add = (wait: Promise<void> | undefined): void => void (wait && waits.push(wait));
       add(writeLog(chunk));
-      for (const client of this.#clients) add(client.push(stream, chunk));
+      const heldUp = log !== undefined || this.#clients.size > 1;
+      for (const client of this.#clients) add(client.push(stream, chunk, heldUp));
       if (!waits.length) return;
       source.pause();
       void Promise.all(waits).then(() => source.resume());

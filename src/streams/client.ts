@@ -19,7 +19,7 @@ export interface ClientOptions {
   /** Raw bytes instead of frames, and detach keys. */
   tty: boolean;
   detachKeys: Uint8Array;
-  /** Milliseconds without any progress until a client that holds others up is dropped; 0 is never. */
+  /** Milliseconds without any progress until a client that holds others up is dropped. */
   stallMs: number;
 }
 
@@ -64,17 +64,17 @@ export class AttachedClient {
     this.#settle = resolve;
   }
 
-  /** Takes output; the promise, if any, says when there is room again. */
-  push(stream: LogStream, chunk: Buffer): Promise<void> | undefined {
+  /** Takes output; the promise, if any, says when there is room again. `heldUp`: others wait for this client, too. */
+  push(stream: LogStream, chunk: Buffer, heldUp: boolean): Promise<void> | undefined {
     if (this.end || !this.#options[stream]) return undefined;
     const parts = this.#options.tty ? [chunk] : [header(stream, chunk.length), chunk];
     if (!this.#connection) {
       this.#early.push(...parts);
       this.#earlyBytes += chunk.length;
-      return this.#earlyBytes > HIGH_WATER ? this.#wait() : undefined;
+      return this.#earlyBytes > HIGH_WATER ? this.#wait(heldUp) : undefined;
     }
     this.#write(parts);
-    return this.#connection.writableLength > HIGH_WATER ? this.#wait() : undefined;
+    return this.#connection.writableLength > HIGH_WATER ? this.#wait(heldUp) : undefined;
   }
 
   #write(parts: Buffer[]): void {
@@ -84,9 +84,9 @@ export class AttachedClient {
     connection.uncork();
   }
 
-  #wait(): Promise<void> {
+  #wait(heldUp: boolean): Promise<void> {
     this.#room ??= Promise.withResolvers<void>();
-    if (this.#options.stallMs && !this.#stall) {
+    if (heldUp && !this.#stall) {
       this.#stall = setTimeout(() => this.finish('gone'), this.#options.stallMs).unref();
     }
     return this.#room.promise;

@@ -32,6 +32,8 @@ export class ShimProcess implements Process {
   #pipes: Pipes;
   #pid: number;
   #started: boolean;
+  /** The shim has our input to close: of init since its creation, of an exec since its start. */
+  #inputOpen = Promise.withResolvers<void>();
   #deleting: Promise<void> | undefined;
 
   constructor(options: ProcessOptions) {
@@ -43,6 +45,7 @@ export class ShimProcess implements Process {
     this.#pid = options.pid;
     this.deadlines = options.deadlines;
     this.#started = options.started ?? false;
+    if (this.#started || !this.#execId) this.#inputOpen.resolve();
     const { promise, resolve } = Promise.withResolvers<ExitStatus>();
     this.exited = promise;
     this.#settle = resolve;
@@ -76,6 +79,7 @@ export class ShimProcess implements Process {
       this.#settle(this.shim.madeUpExit());
       throw error;
     } finally {
+      this.#inputOpen.resolve();
       this.shim.busy--;
     }
   }
@@ -92,6 +96,8 @@ export class ShimProcess implements Process {
   async closeStdin(): Promise<void> {
     const { stdin } = this.io;
     if (!stdin) return;
+    // A pipe that nobody has open any more forgets what is in it: the shim must have its end first.
+    await Promise.race([this.#inputOpen.promise, this.exited]);
     stdin.end();
     // What was written comes first; a process that ended before reading it ends the wait.
     await Promise.race([finished(stdin).catch(() => {}), this.exited]);
