@@ -27,6 +27,7 @@ export function attachTo(deps: EffectDeps, record: ContainerRecord, options: Con
   const attachment = options.stream
     ? deps.streamsOf(record).attach({ ...options, stdin: options.stdin && record.config.OpenStdin })
     : undefined;
+  deps.publish(record, 'attach');
   return {
     async serve(connection) {
       if (options.logs)
