@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Endpoint } from '../../src/image/registry/endpoints.ts';
 import { Transport } from '../../src/image/registry/transport.ts';
 import {
@@ -192,6 +194,34 @@ describe('push', () => {
       kind: 'notFound',
       message: `An image does not exist locally with the tag: ${plain.host}/nothing`,
     });
+  });
+});
+
+describe('a proxy', () => {
+  it('of the environment carries what does not go to this machine', async () => {
+    const asked: string[] = [];
+    const proxy = createServer().on('connect', (request, client, head) => {
+      asked.push(request.url!);
+      const server = connect(Number(new URL(secret.url).port), '127.0.0.1', () => {
+        client.write('HTTP/1.1 200 OK\r\n\r\n');
+        server.write(head);
+        server.pipe(client).pipe(server);
+      });
+      for (const socket of [client, server]) socket.on('error', () => client.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`);
+    const behind = await testTransfers({ config: { insecureRegistries: ['registry.test'] } });
+    try {
+      const built = await pushBusybox(secret, 'proxied:latest', { layers: await oddLayers() });
+      expect((await behind.pull('registry.test/proxied', { auth })).image.id).toBe(built.config.digest);
+      expect(new Set(asked)).toEqual(new Set(['registry.test:443']));
+    } finally {
+      vi.unstubAllEnvs();
+      await behind.dispose();
+      proxy.closeAllConnections();
+      await new Promise((resolve) => proxy.close(resolve));
+    }
   });
 });
 
