@@ -1,12 +1,13 @@
 /** Receiving what a build works on: a tar stream, a Dockerfile alone, or something at a url. */
 import { createReadStream } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { invalid } from '../errors.ts';
 import { decompress } from '../tar/decompress.ts';
 import { LayerExtractor } from '../tar/extract.ts';
 import { TarParser } from '../tar/parser.ts';
+import { isArchive } from './archive.ts';
 import { checkOut, download, isGit, isHttp } from './fetch.ts';
 import { lstatOf, resolveIn } from './files/resolve.ts';
 import { readIgnoreFile } from './patterns.ts';
@@ -63,28 +64,24 @@ export async function receiveTar(
   return readContext(root, dockerfile);
 }
 
-/** A context named by url: git, a tar, or a Dockerfile as text. */
+/** A context named by url: git, a tar, or a Dockerfile as text. `dockerfileOptional`: only the files are wanted. */
 export async function receiveRemote(
   url: string,
   directory: string,
   dockerfile: string,
   signal: AbortSignal,
+  options: { dockerfileOptional?: boolean } = {},
 ): Promise<BuildInput> {
+  const given = options.dockerfileOptional ? '' : undefined;
   if (isGit(url)) {
     const { path } = await checkOut(url, directory, signal);
-    return readContext(path, dockerfile);
+    return readContext(path, dockerfile, given);
   }
   if (!isHttp(url)) throw invalid(`unable to prepare context: ${url} is neither a git repository nor a url`);
   const file = await download(url, join(directory, 'download'), signal);
   const root = join(directory, 'context');
-  try {
-    await unpackInto(createReadStream(file.path), root, signal);
-  } catch (error) {
-    if (signal.aborted) throw error;
-    // Not an archive: then it is the Dockerfile.
-    await rm(root, { recursive: true, force: true });
-    await mkdir(root);
+  if (!(await isArchive(file.path)))
     return { dockerfile: await readFile(file.path, 'utf8'), dockerfileName: file.name || DEFAULT_NAME };
-  }
-  return readContext(root, dockerfile);
+  await unpackInto(createReadStream(file.path), root, signal);
+  return readContext(root, dockerfile, given);
 }

@@ -6,6 +6,7 @@ import type { Catalog } from '../image/store-port.ts';
 import type { Networks } from '../network/port.ts';
 import type { Room, RoomDeps } from '../reactor/room.ts';
 import { buildRoutes } from '../api/routes/build.ts';
+import { BuildKit } from './buildkit/front.ts';
 import { BuildCache } from './cache.ts';
 import { BuildFiles } from './files/pool.ts';
 import { Builds } from './service.ts';
@@ -18,7 +19,7 @@ export interface BuildRoomDeps extends RoomDeps {
   networks: Networks;
 }
 
-export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { builds: Builds }> {
+export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { builds: Builds; buildkit: BuildKit }> {
   const { config, store, images, rootfs, steps, clock, log, bus, reactor, host } = deps;
   const cache = new BuildCache({ store, images, clock, directory: join(config.dataRoot, 'buildkit') });
   const builds = new Builds(
@@ -28,5 +29,15 @@ export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { bui
     }, // prettier-ignore
     { reactor, directory: join(config.dataRoot, 'builder') },
   );
-  return { builds, boot: () => builds.sweep(), stop: () => builds.stop(), routes: (api) => buildRoutes(api, builds) };
+  const buildkit = new BuildKit(builds, join(config.dataRoot, 'builder'));
+  return {
+    builds,
+    buildkit,
+    boot: () => builds.sweep(),
+    async stop() {
+      await buildkit.stop();
+      await builds.stop();
+    },
+    routes: (api) => buildRoutes(api, builds, buildkit),
+  };
 }

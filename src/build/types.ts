@@ -27,7 +27,7 @@ export interface RunLimits {
 export interface ClientServices {
   secret?: (id: string) => Promise<Uint8Array | undefined>;
   /** A unix socket on this machine behind which the client's agent answers; closed by `close`. */
-  agent?: (id: string, directory: string) => Promise<{ path: string; close(): void }>;
+  agent?: (id: string, directory: string) => Promise<{ path: string; close(): void } | undefined>;
 }
 
 export interface BuildRequest {

@@ -2,6 +2,7 @@
 import { invalid } from '../../errors.ts';
 import type { RegistryAuth } from '../../image/port.ts';
 import { classicBuild } from '../../build/classic.ts';
+import type { BuildKit } from '../../build/buildkit/front.ts';
 import type { Builds } from '../../build/service.ts';
 import type { RunLimits } from '../../build/types.ts';
 import {
@@ -10,6 +11,7 @@ import {
   bodyStream,
   filtersOf,
   flag,
+  hijack,
   integer,
   jsonStream,
   noContent,
@@ -111,7 +113,17 @@ async function build(c: ApiContext, builds: Builds): Promise<Response> {
   return jsonStream(c, lines);
 }
 
-export function buildRoutes(api: Api, builds: Builds): void {
+/** BuildKit's clients take the connection over and speak HTTP/2 on it. */
+const TAKEN_OVER = { contentType: 'application/grpc' };
+
+export function buildRoutes(api: Api, builds: Builds, buildkit: BuildKit): void {
+  api.post('/grpc', (c) => hijack(c, TAKEN_OVER, (connection) => buildkit.serve(connection)));
+
+  api.post('/session', (c) => {
+    const { headers } = c.env.incoming;
+    return hijack(c, TAKEN_OVER, (connection) => buildkit.serveSession(connection, headers));
+  });
+
   api.post('/build', (c) => build(c, builds));
 
   api.post('/build/cancel', (c) => {

@@ -1,0 +1,149 @@
+/**
+ * Directories of the client, by fsutil over the session: it tells every entry, we ask for the files, bytes follow. The tree
+ * is made by the layer extractor, so that nothing the client names lies outside of it.
+ */
+import fs from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { unavailable } from '../../errors.ts';
+import { FileSync } from '../../generated/proto/buildkit/session_pb.ts';
+import { type Packet, Packet_PacketType as Type, type Stat } from '../../generated/proto/fsutil/wire_pb.ts';
+import { componentsOf, LayerExtractor } from '../../tar/extract.ts';
+import { tarHeader } from '../../tar/header.ts';
+import { lutimens } from '../../tar/utimens.ts';
+import type { Metadata } from '../grpc/client.ts';
+import { isRegularGoMode, kindOfGoMode, permissionsOfGoMode } from './file-mode.ts';
+import type { Session } from './sessions.ts';
+
+export interface DirectoryRequest {
+  /** The client's name of the directory: context, dockerfile, or that of a named context. */
+  name: string;
+  excludes?: string[];
+  /** Only these and what they lead to. */
+  follow?: string[];
+}
+
+/** What is not plain ASCII goes url-encoded, and says so. */
+function metadataOf({ name, excludes, follow }: DirectoryRequest): Metadata {
+  const lists: Record<string, string[] | undefined> = {
+    'dir-name': [name],
+    'exclude-patterns': excludes,
+    followpaths: follow,
+  };
+  const metadata: Metadata = {};
+  for (const [key, values] of Object.entries(lists)) {
+    if (!values?.length) continue;
+    const isPlain = values.every((value) => /^[\x20-\x7e]*$/.test(value));
+    metadata[key] = isPlain ? values : values.map((value) => encodeURIComponent(value).replace(/%20/g, '+'));
+    if (!isPlain) metadata[`${key}-encoded`] = '1';
+  }
+  return metadata;
+}
+
+/** Files whose bytes are on their way. */
+class Receiver {
+  #root: string;
+  #extractor: LayerExtractor;
+  #files = new Map<number, { path: string; fd?: number; modTime: bigint }>();
+  #count = 0;
+
+  constructor(root: string) {
+    this.#root = root;
+    this.#extractor = new LayerExtractor(root);
+  }
+
+  get isIdle(): boolean {
+    return this.#files.size === 0;
+  }
+
+  /** Makes the entry. Answers its number when its bytes are wanted. */
+  stat(stat: Stat): number | undefined {
+    const id = this.#count++;
+    const kind = kindOfGoMode(stat.mode);
+    if (kind === 'socket') return undefined;
+    const isLink = isRegularGoMode(stat.mode) && stat.linkname !== '';
+    const latin = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
+    this.#extractor.entry(
+      tarHeader({
+        name: latin(stat.path), type: isLink ? 'link' : kind, mode: permissionsOfGoMode(stat.mode), uid: stat.uid, gid: stat.gid, size: 0,
+        mtimeNs: stat.modTime, linkname: latin(stat.linkname), major: Number(stat.devmajor), minor: Number(stat.devminor),
+      }), // prettier-ignore
+    );
+    this.#extractor.done();
+    if (isLink || !isRegularGoMode(stat.mode) || stat.size === 0n) return undefined;
+    const path = join(this.#root, ...componentsOf(stat.path));
+    if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isFile()) return undefined;
+    this.#files.set(id, { path, modTime: stat.modTime });
+    return id;
+  }
+
+  data(id: number, bytes: Uint8Array): void {
+    const file = this.#files.get(id);
+    if (!file) throw unavailable(`the client sent a file nobody asked for (${id})`);
+    // Opened with its first bytes: the client sends a few files at a time, we may have asked for thousands.
+    file.fd ??= fs.openSync(file.path, fs.constants.O_WRONLY | fs.constants.O_NOFOLLOW);
+    if (bytes.length) {
+      for (let at = 0; at < bytes.length;) at += fs.writeSync(file.fd, bytes, at);
+      return;
+    }
+    fs.closeSync(file.fd);
+    lutimens(Buffer.from(`${file.path}\0`), file.modTime);
+    this.#files.delete(id);
+  }
+
+  finish(): void {
+    this.#extractor.finish();
+  }
+
+  close(): void {
+    for (const { fd } of this.#files.values()) if (fd !== undefined) fs.closeSync(fd);
+    this.#extractor.close();
+  }
+}
+
+/** Copies a directory of the client into `target`. */
+export async function receiveDirectory(
+  session: Session,
+  request: DirectoryRequest,
+  target: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await mkdir(target, { recursive: true });
+  const call = session.client.open(FileSync.method.diffCopy, { metadata: metadataOf(request), signal });
+  const receiver = new Receiver(target);
+  let isListed = false;
+  const finishIfComplete = async (): Promise<void> => {
+    if (isListed && receiver.isIdle) await call.send({ type: Type.PACKET_FIN });
+  };
+  try {
+    for await (const packet of call.received as AsyncIterable<Packet>) {
+      switch (packet.type) {
+        case Type.PACKET_STAT: {
+          if (!packet.stat) {
+            isListed = true;
+            await finishIfComplete();
+            break;
+          }
+          const id = receiver.stat(packet.stat);
+          if (id !== undefined) await call.send({ type: Type.PACKET_REQ, id });
+          break;
+        }
+        case Type.PACKET_DATA:
+          receiver.data(packet.id, packet.data);
+          if (!packet.data.length) await finishIfComplete();
+          break;
+        case Type.PACKET_FIN:
+          call.end();
+          break;
+        case Type.PACKET_ERR:
+          throw unavailable(`the client could not send ${request.name}: ${Buffer.from(packet.data).toString('utf8')}`);
+        default:
+          throw unavailable(`unexpected packet ${packet.type}`);
+      }
+    }
+    receiver.finish();
+  } finally {
+    receiver.close();
+    call.cancel();
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * BuildKit's front of the build engine: gRPC over /grpc, /session and h2c on the socket itself, for buildx, Compose and the
+ * docker CLI. The frontend is always our own engine.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { mkdir, rm } from 'node:fs/promises';
+import type { Exporter } from '../../generated/proto/buildkit/control_pb.ts';
+import type { Image } from '../../image/port.ts';
+import { newId } from '../../lib/ids.ts';
+import { VERSION } from '../../version.ts';
+import { GrpcServer } from '../grpc/server.ts';
+import type { LayerDeps } from '../layer.ts';
+import type { Builds } from '../service.ts';
+import type { BuildResult } from '../types.ts';
+import { registerBridge } from './bridge.ts';
+import { credentials } from './client-services.ts';
+import { registerControl } from './control.ts';
+import { exportResult } from './exports.ts';
+import { frontendRequest } from './frontend.ts';
+import { type Job, Jobs } from './jobs.ts';
+import { type Session, Sessions } from './sessions.ts';
+
+/** The version of BuildKit whose protocol this is; clients choose features by it. */
+const PROTOCOL_VERSION = 'v0.25.0';
+
+export class BuildKit {
+  readonly builds: Builds;
+  readonly jobs: Jobs;
+  readonly sessions: Sessions;
+  #server: GrpcServer;
+  #directory: string;
+
+  /** `directory` holds what lives as long as a job. */
+  constructor(builds: Builds, directory: string) {
+    const { clock, log } = builds.deps;
+    this.builds = builds;
+    this.jobs = new Jobs(clock);
+    this.sessions = new Sessions(clock);
+    this.#directory = directory;
+    this.#server = new GrpcServer(log);
+    registerControl(this.#server, this);
+    registerBridge(this.#server, this);
+  }
+
+  /** No snapshotter label: clients then ask for nothing that needs an image index or a cache exporter. */
+  get worker() {
+    const { os, architecture, variant } = this.builds.deps.hostPlatform;
+    return {
+      id: 'reactord',
+      labels: {},
+      platforms: [{ os, architecture, variant: variant ?? '' }],
+      buildkitVersion: { package: 'reactord', version: PROTOCOL_VERSION, revision: VERSION },
+    };
+  }
+
+  /** A connection that speaks gRPC to us. */
+  serve(connection: Duplex): Promise<void> {
+    return this.#server.serve(connection);
+  }
+
+  serveSession(connection: Duplex, headers: IncomingHttpHeaders): Promise<void> {
+    return this.sessions.serve(connection, headers);
+  }
+
+  #sessionOf(job: Job): () => Promise<Session> {
+    return () => this.sessions.get(job.session, job.controller.signal);
+  }
+
+  async layers(job: Job): Promise<LayerDeps> {
+    const directory = join(this.#directory, `job-${newId()}`);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    job.controller.signal.addEventListener('abort', () => void rm(directory, { recursive: true, force: true }), {
+      once: true,
+    });
+    const { images, rootfs } = this.builds.deps;
+    return { images, rootfs, directory };
+  }
+
+  async build(job: Job, attributes: Record<string, string>): Promise<BuildResult> {
+    const { signal } = job.controller;
+    const { progress } = job;
+    const request = frontendRequest({
+      attributes,
+      session: this.#sessionOf(job),
+      signal,
+      onEvent: (event) => progress.on(event),
+      receiving: (work) => progress.within('[internal] load build definition and context', work),
+    });
+    const build = this.builds.start(request);
+    const cancel = (): void => build.cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    try {
+      return await build.result;
+    } finally {
+      signal.removeEventListener('abort', cancel);
+    }
+  }
+
+  /** Waits for the job's result and exports it. `attributes` are given when the client leaves the build itself to us. */
+  async finish(
+    job: Job,
+    attributes: Record<string, string> | undefined,
+    exporters: Pick<Exporter, 'type' | 'attrs'>[],
+  ): Promise<Record<string, string>> {
+    const result = attributes ? await this.build(job, attributes) : await this.#returned(job);
+    if (!result) return {};
+    const layers = await this.layers(job);
+    const answer: Record<string, string> = {};
+    const deps = { ...layers, session: this.#sessionOf(job), signal: job.controller.signal };
+    try {
+      for (const [index, exporter] of exporters.entries()) {
+        const name =
+          exporter.type === 'moby' || exporter.type === 'image'
+            ? 'exporting to image'
+            : `exporting to client ${exporter.type}`;
+        Object.assign(
+          answer,
+          await job.progress.within(name, () => exportResult(deps, exporter as Exporter, index, result)),
+        );
+      }
+    } finally {
+      await rm(layers.directory, { recursive: true, force: true });
+    }
+    return answer;
+  }
+
+  async #returned(job: Job): Promise<BuildResult | undefined> {
+    const id = await job.returned;
+    return id ? job.result(id) : undefined;
+  }
+
+  async resolveImage(job: Job, reference: string, platform: string | undefined, pull: boolean): Promise<Image> {
+    const { images } = this.builds.deps;
+    const local = pull ? undefined : images.find(reference, platform);
+    if (local) return local;
+    const { signal } = job.controller;
+    const first = reference.split('/')[0]!;
+    const host = reference.includes('/') && /[.:]|^localhost$/.test(first) ? first : 'docker.io';
+    return images.pull(reference, {
+      platform,
+      signal,
+      auth: await credentials(await this.#sessionOf(job)(), host, signal),
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.jobs.cancelAll();
+    this.sessions.close();
+    await this.#server.close();
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Builds of BuildKit clients by the ref they gave: Control.Solve opens a job and waits, the gateway builds in it and hands the
+ * result back, Control.Status watches. A reader may come before the job does.
+ */
+import { cancelled, notFound } from '../../errors.ts';
+import type { Clock } from '../../lib/clock.ts';
+import type { BuildResult } from '../types.ts';
+import { Progress } from './progress.ts';
+
+export class Job {
+  readonly ref: string;
+  readonly session: string;
+  readonly progress: Progress;
+  readonly controller = new AbortController();
+  /** Finished builds by the ids that the client knows them by. */
+  readonly results = new Map<string, BuildResult>();
+  /** The id the client returned as the job's result; undefined for nothing. */
+  readonly returned: Promise<string | undefined>;
+  #return!: (id: string | undefined) => void;
+  #fail!: (error: unknown) => void;
+
+  constructor(ref: string, session: string, clock: Clock) {
+    this.ref = ref;
+    this.session = session;
+    this.progress = new Progress(ref, clock);
+    this.returned = new Promise((resolve, reject) => {
+      this.#return = resolve;
+      this.#fail = reject;
+    });
+    this.returned.catch(() => {});
+  }
+
+  return(id: string | undefined): void {
+    this.#return(id);
+  }
+
+  fail(error: unknown): void {
+    this.#fail(error);
+  }
+
+  cancel(): void {
+    this.controller.abort(cancelled('the build was cancelled'));
+    this.#fail(cancelled('the build was cancelled'));
+  }
+
+  result(id: string): BuildResult {
+    const found = this.results.get(id);
+    if (!found) throw notFound(`no such result: ${id}`);
+    return found;
+  }
+}
+
+/** A client asks for the status of a build in the same breath as it starts it. */
+const WAIT_MS = 10_000;
+
+export class Jobs {
+  #jobs = new Map<string, Job>();
+  #waiting = new Set<() => void>();
+  #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  open(ref: string, session: string): Job {
+    const job = new Job(ref, session, this.#clock);
+    this.#jobs.set(ref, job);
+    for (const look of [...this.#waiting]) look();
+    return job;
+  }
+
+  close(job: Job): void {
+    job.progress.end();
+    if (this.#jobs.get(job.ref) === job) this.#jobs.delete(job.ref);
+  }
+
+  async get(ref: string, signal: AbortSignal): Promise<Job> {
+    const known = this.#jobs.get(ref);
+    if (known) return known;
+    return new Promise<Job>((resolve, reject) => {
+      const end = (act: () => void): void => {
+        cancelTimer();
+        signal.removeEventListener('abort', giveUp);
+        this.#waiting.delete(look);
+        act();
+      };
+      const giveUp = (): void => end(() => reject(notFound(`no such job ${ref}`)));
+      const look = (): void => {
+        const job = this.#jobs.get(ref);
+        if (job) end(() => resolve(job));
+      };
+      const cancelTimer = this.#clock.after(WAIT_MS, giveUp);
+      signal.addEventListener('abort', giveUp, { once: true });
+      this.#waiting.add(look);
+    });
+  }
+
+  cancelAll(): void {
+    for (const job of this.#jobs.values()) job.cancel();
+  }
+}
