@@ -423,7 +423,14 @@ export const containerMachine = container.createMachine({
     },
 
     removing: {
-      entry: [{ type: 'phase', params: 'removing' }, 'persist'],
+      entry: [
+        { type: 'phase', params: 'removing' },
+        'persist',
+        'startersRefused',
+        'forgetStarters',
+        'stoppersDone',
+        'forgetStoppers',
+      ],
       invoke: {
         id: 'remove',
         src: 'remove',

@@ -1,6 +1,6 @@
 /** What the container's chart is made of: effects by name, guards, delays, and actions that change context and record. */
 import { assign, fromCallback, fromPromise, setup } from 'xstate';
-import { asDaemonError, type DaemonError, internal } from '../errors.ts';
+import { asDaemonError, conflict, type DaemonError, internal } from '../errors.ts';
 import type { Sandbox } from '../network/port.ts';
 import type { Reply } from '../reactor/ask.ts';
 import { afterExit, afterFailedStart, afterStart, withState } from './changes.ts';
@@ -215,6 +215,9 @@ export const container = setup({
     settleReply: ({ event }) => ('reply' in event ? event.reply.resolve() : undefined),
     startersDone: ({ context }) => resolve(context.starters),
     startersFailed: ({ context }) => rejectStarters(context),
+    /** A removal came between a start and its time. */
+    startersRefused: ({ context }) =>
+      reject(context.starters, context.failure ?? conflict('container is marked for removal and cannot be started')),
     forgetStarters: assign({ starters: [], announceRestart: false }),
     /** Whoever waited for a start that did not come about and is not tried again. */
     abandonStarters: ({ context }) => (context.again ? undefined : rejectStarters(context)),

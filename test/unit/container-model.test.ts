@@ -1,0 +1,141 @@
+/** Every shortest path of the container's chart, walked with a real actor, against the model and its invariants. */
+import { expect, test } from 'vitest';
+import { endedTask } from '../../src/runtime/ended-task.ts';
+import { stateText } from '../../src/reactor/state-text.ts';
+import { statusOf } from '../../src/container/status.ts';
+import type { ContainerInput } from '../../src/container/events.ts';
+import type { Phase } from '../../src/container/record.ts';
+import {
+  essence,
+  inputFor,
+  type ModelEvent,
+  pathsFrom,
+  recordFor,
+  type Snapshot,
+  Walker,
+} from '../support/container-model.ts';
+
+const always = { RestartPolicy: { Name: 'always', MaximumRetryCount: 0 } };
+const ran = { hasBeenStartedBefore: true, startedAt: '2023-11-14T22:13:10.000000000Z' };
+const exit = { exitCode: 4, exitedAtNano: 1_700_000_004_000_000_000n, synthesised: false };
+const task = endedTask({ id: 'c'.repeat(64), terminal: false, exit, forget: async () => {} });
+
+const beginnings: Record<string, ContainerInput> = {
+  'a new container': inputFor(recordFor({})),
+  'one with a policy': inputFor(recordFor({ hostConfig: always })),
+  'one that removes itself': inputFor(recordFor({ hostConfig: { AutoRemove: true } })),
+  'one with health checks': inputFor(
+    recordFor({ config: { Healthcheck: { Test: ['CMD', 'true'], Retries: 2 }, Labels: {} } }),
+  ),
+  'one whose failed start is tried again': inputFor(
+    recordFor({ config: { Labels: { 'io.reactord.start.retries': '1' } } }),
+  ),
+  'one found running': inputFor(recordFor({ phase: 'running', state: ran }), { found: true, status: 'running', task }),
+  'one found paused': inputFor(recordFor({ phase: 'paused', state: ran }), { found: true, status: 'paused', task }),
+  'one that ended meanwhile': inputFor(recordFor({ phase: 'running', state: ran, hostConfig: always }), {
+    found: true,
+    status: 'stopped',
+    exit,
+    task,
+  }),
+  'one that is gone without a trace': inputFor(recordFor({ phase: 'stopping', state: ran })),
+  'one cut off in its start': inputFor(recordFor({ phase: 'starting' }), { found: true, status: 'created', task }),
+  'one cut off in its backoff': inputFor(recordFor({ phase: 'restarting', state: ran, hostConfig: always })),
+  'one cut off in its removal': inputFor(recordFor({ phase: 'removing', state: ran })),
+};
+
+/** Which phases a state may show. */
+const PHASES: Record<string, readonly Phase[]> = {
+  created: ['created'],
+  starting: ['starting', 'restarting'],
+  stopping: ['stopping'],
+  exited: ['exited'],
+  restarting: ['restarting'],
+  removing: ['removing'],
+  dead: ['dead'],
+};
+
+const covered = new Set<string>();
+
+const top = (snapshot: Snapshot): string => stateText(snapshot.value).replace(/[.{].*$/, '');
+
+function checkState(walker: Walker, trail: string): void {
+  const { snapshot } = walker;
+  const { record } = snapshot.context;
+  const allowed = PHASES[top(snapshot)];
+  if (allowed) expect(allowed, trail).toContain(record.phase);
+  if (snapshot.matches('running')) expect(statusOf(record), trail).toMatch(/running|paused/);
+  // What is on disk is what is shown.
+  if (snapshot.status === 'active' && walker.persisted.length && !snapshot.matches('starting'))
+    expect(walker.persisted.at(-1)!.phase, trail).toBe(record.phase);
+}
+
+/** `start` and `die` take turns, nothing comes after `destroy`. */
+function checkEvents(walker: Walker, wasUp: boolean, trail: string): void {
+  let up = wasUp;
+  walker.announced.forEach((action, index) => {
+    if (action === 'start') expect(up, `${trail}: started twice`).toBe(false);
+    if (action === 'die') expect(up, `${trail}: died twice`).toBe(true);
+    if (action === 'start' || action === 'die') up = action === 'start';
+    if (action === 'destroy') expect([index, up], trail).toEqual([walker.announced.length - 1, false]);
+  });
+}
+
+/** What a start made is let go before the next one, and before the container is removed. */
+function checkEffects(walker: Walker, trail: string): void {
+  let held = false;
+  for (const name of walker.began) {
+    if (name === 'prepare') {
+      expect(held, `${trail}: prepared over something`).toBe(false);
+      held = true;
+    }
+    if (name === 'undo' || name === 'settle') held = false;
+    if (name === 'remove') expect(held, `${trail}: removed while in use`).toBe(false);
+  }
+}
+
+const AT_REST = new Set(['created', 'exited.settled', 'dead']);
+
+function checkReplies(walker: Walker, trail: string): void {
+  const { snapshot } = walker;
+  if (snapshot.status === 'active' && !AT_REST.has(stateText(snapshot.value))) return;
+  const open = walker.replies.filter(({ settled }) => !settled).map(({ command }) => command);
+  expect(open, `${trail}: never answered`).toEqual([]);
+}
+
+for (const [name, input] of Object.entries(beginnings)) {
+  test(`${name}: every path keeps the invariants`, { timeout: 60_000 }, async () => {
+    const paths = pathsFrom(input);
+    const wasUp = ['running', 'paused', 'stopping'].includes(input.record.phase);
+    const reached = new Set<string>();
+    const seen = new Set<string>();
+    for (const path of paths) {
+      const walker = new Walker(input);
+      const taken: string[] = [];
+      for (const { state, event } of path) {
+        if (event.type !== 'xstate.init') await walker.take(event);
+        taken.push(event.type.replace('xstate.', ''));
+        const trail = taken.join(' → ');
+        // Common beginnings of the paths are looked at once.
+        if (seen.has(trail)) continue;
+        seen.add(trail);
+        expect(essence(walker.snapshot), trail).toBe(essence(state));
+        reached.add(top(walker.snapshot));
+        checkState(walker, trail);
+        checkReplies(walker, trail);
+      }
+      const trail = taken.join(' → ');
+      checkEvents(walker, wasUp, trail);
+      checkEffects(walker, trail);
+      expect(walker.removed, trail).toBe(walker.snapshot.status === 'done');
+      walker.stop();
+    }
+    expect(reached).toContain('removed');
+    for (const state of reached) covered.add(state);
+  });
+}
+
+test('together they enter every state of the chart', () => {
+  const all = [...Object.keys(PHASES), 'restoring', 'running', 'removed'];
+  expect([...covered].sort()).toEqual(all.sort());
+});
