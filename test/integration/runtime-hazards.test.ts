@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -81,6 +81,18 @@ describe('the shim runtime', () => {
     const next = await started(await bundle('exit 4'));
     expect((await next.exited).exitCode).toBe(4);
     await next.delete();
+  });
+
+  it('starts many at once with few shims, and ends those when they are empty', async () => {
+    const specs = await Promise.all(Array.from({ length: 10 }, () => bundle('exit 2')));
+    const tasks = await Promise.all(specs.map(started));
+    expect(shimPids().length).toBeLessThanOrEqual(2 * availableParallelism());
+    for (const task of tasks) {
+      expect((await task.exited).exitCode).toBe(2);
+      await task.delete();
+    }
+    await eventually(() => shimPids().length <= 1);
+    expect(await runtime.list()).toEqual([]);
   });
 
   it('gives a terminal its size, its bytes raw, and no stderr', async () => {

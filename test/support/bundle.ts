@@ -50,7 +50,7 @@ export async function makeBundle(
       },
     ],
     linux: {
-      cgroupsPath: `/reactord-test/${id}`,
+      cgroupsPath: `/reactord-test-${id}`,
       namespaces: ['pid', 'mount', 'ipc', 'uts', 'network'].map((type) => ({ type })),
       resources: options.memory ? { memory: { limit: options.memory, swap: options.memory } } : {},
     },

@@ -5,13 +5,14 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { internal } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { newId } from '../../lib/ids.ts';
 import { Shim, type ShimHooks } from './shim.ts';
 
 /** Containers that the death of one shim can end. */
 const GROUP = 12;
-/** More shims than this make nothing faster; beyond it a busy one takes the next container too. */
+/** More shims with room than this make nothing faster; beyond it a busy one takes the next container too. */
 const PARALLEL = 2 * availableParallelism();
 const IDLE_MS = 5_000;
 
@@ -33,6 +34,8 @@ export class ShimPool {
   /** Cancels of the retirement of idle shims. */
   #idle = new Map<Shim, () => void>();
   #retiring = new Set<Promise<void>>();
+  #starting = new Set<Promise<Shim>>();
+  #closed = false;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -60,18 +63,24 @@ export class ShimPool {
 
   /** A shim for one more container, which is counted in at once, as is the work of creating it. */
   async acquire(container: string): Promise<Shim> {
-    const shim = this.#choose() ?? (await this.#start());
-    this.#idle.get(shim)?.();
-    this.#idle.delete(shim);
-    shim.containers.add(container);
-    shim.busy++;
-    return shim;
+    for (;;) {
+      const shim = this.#choose() ?? (this.#starting.size < PARALLEL ? await this.#start() : undefined);
+      if (!shim) {
+        await Promise.race(this.#starting).catch(() => {});
+        continue;
+      }
+      this.#idle.get(shim)?.();
+      this.#idle.delete(shim);
+      shim.containers.add(container);
+      shim.busy++;
+      return shim;
+    }
   }
 
   release(shim: Shim, container: string): void {
     shim.containers.delete(container);
     if (shim.containers.size || !shim.live || this.#idle.has(shim)) return;
-    if (this.#idle.size) return void this.#retire(shim);
+    if (this.#idle.size || this.#closed) return void this.#retire(shim);
     this.#idle.set(
       shim,
       this.#options.clock.after(IDLE_MS, () => {
@@ -83,6 +92,8 @@ export class ShimPool {
 
   /** Ends idle shims and lets go of the others. */
   async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled(this.#starting);
     for (const cancel of this.#idle.values()) cancel();
     this.#idle.clear();
     for (const shim of [...this.#shims.values()]) {
@@ -97,7 +108,7 @@ export class ShimPool {
     const open = [...this.#shims.values()].filter((shim) => shim.live && shim.containers.size < GROUP);
     const free = open.filter((shim) => !shim.busy).sort((a, b) => b.containers.size - a.containers.size);
     if (free[0]) return free[0];
-    if (this.#shims.size < PARALLEL) return undefined;
+    if (open.length + this.#starting.size < PARALLEL) return undefined;
     return open.sort((a, b) => a.busy - b.busy)[0];
   }
 
@@ -105,12 +116,21 @@ export class ShimPool {
     const { binary, namespace, address, events, launchDeadline } = this.#options;
     const id = `s${newId().slice(0, 12)}`;
     const directory = join(this.#options.directory, id);
-    const shim = await Shim.start(
-      { binary, id, directory, namespace, address, events, deadline: launchDeadline },
-      this.#hooks,
-    );
-    this.#shims.set(id, shim);
-    return shim;
+    const launch = { binary, id, directory, namespace, address, events, deadline: launchDeadline };
+    const starting = Shim.start(launch, this.#hooks);
+    this.#starting.add(starting);
+    try {
+      const shim = await starting;
+      this.#shims.set(id, shim);
+      // The container that was to go there is refused; `close` ends the shim.
+      if (this.#closed) throw internal('the daemon is shutting down');
+      return shim;
+    } catch (error) {
+      const words = error instanceof Error ? error.message : String(error);
+      throw internal(`failed to start shim: ${words}`, { cause: error });
+    } finally {
+      this.#starting.delete(starting);
+    }
   }
 
   #retire(shim: Shim): Promise<void> {
