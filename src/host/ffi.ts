@@ -33,6 +33,9 @@ function errnoName(errno: number): string {
 export const isErrno = (error: unknown, ...codes: string[]): boolean =>
   error instanceof Error && codes.includes((error as NodeJS.ErrnoException).code ?? '');
 
+/** Text, or bytes that end with a NUL. */
+export type NativePath = string | Uint8Array;
+
 type Native = (...args: unknown[]) => number;
 
 let library: ReturnType<typeof koffi.load> | undefined;
@@ -47,8 +50,8 @@ function libc(definition: string): Native {
   };
 }
 
-function check(syscall: string, result: number, path?: string): number {
-  if (result < 0) throw new SyscallError(syscall, koffi.errno(), path);
+function check(syscall: string, result: number, path?: NativePath): number {
+  if (result < 0) throw new SyscallError(syscall, koffi.errno(), typeof path === 'string' ? path : undefined);
   return result;
 }
 
@@ -116,7 +119,7 @@ export const minor = (dev: bigint | number): number => {
 
 const mknodCall = libc('int mknod(const char *path, unsigned int mode, uint64_t dev)');
 /** `mode` holds the type (S_IFCHR, S_IFBLK, S_IFIFO) and the permissions, which the umask narrows. */
-export function mknod(path: string, mode: number, dev: bigint | number = 0): void {
+export function mknod(path: NativePath, mode: number, dev: bigint | number = 0): void {
   check('mknod', mknodCall(path, mode, dev), path);
 }
 
@@ -128,7 +131,7 @@ export function mkfifo(path: string, mode = 0o600): void {
 const lsetxattrCall = libc(
   'int lsetxattr(const char *path, const char *name, const void *value, size_t size, int flags)',
 );
-export function lsetxattr(path: string, name: string, value: Uint8Array): void {
+export function lsetxattr(path: NativePath, name: string, value: Uint8Array): void {
   check('lsetxattr', lsetxattrCall(path, name, value, value.length, 0), path);
 }
 
@@ -160,6 +163,16 @@ export function llistxattr(path: string): string[] {
   throw error;
 }
 
+const getxattrCall = libc('long getxattr(const char *path, const char *name, void *value, size_t size)');
+/** As lgetxattr, but of what `path` leads to: for `/proc/self/fd/N`, which is itself a link. */
+export function getxattr(path: string, name: string): Buffer | undefined {
+  const size = getxattrCall(path, name, scratch, XATTR_MAX);
+  if (size >= 0) return Buffer.from(scratch.subarray(0, size));
+  const error = new SyscallError('getxattr', koffi.errno(), path);
+  if (isErrno(error, 'ENODATA', 'ENOTSUP', 'EOPNOTSUPP')) return undefined;
+  throw error;
+}
+
 /** All extended attributes of a file itself (no symlink is followed). */
 export function readXattrs(path: string): Map<string, Buffer> {
   const found = new Map<string, Buffer>();
@@ -179,9 +192,10 @@ const SYS_OPENAT2 = 437;
 const openat2Call = libc('long syscall(long number, int directory, const char *path, const void *how, size_t size)');
 /**
  * Opens `path` below the directory `fd`. With RESOLVE.IN_ROOT the directory is the root of every symlink and every `..`
- * on the way, whatever other processes rename meanwhile (then EAGAIN, which is tried again here).
+ * on the way, whatever other processes rename meanwhile (then EAGAIN, which is tried again here). A path of bytes ends with
+ * a NUL.
  */
-export function openat2(fd: number, path: string, how: { flags: number; mode?: number; resolve: number }): number {
+export function openat2(fd: number, path: NativePath, how: { flags: number; mode?: number; resolve: number }): number {
   const struct = Buffer.alloc(24);
   struct.writeBigUInt64LE(BigInt(how.flags | O_CLOEXEC), 0);
   struct.writeBigUInt64LE(BigInt(how.mode ?? 0), 8);
@@ -189,9 +203,16 @@ export function openat2(fd: number, path: string, how: { flags: number; mode?: n
   for (let attempt = 0; ; attempt++) {
     const result = openat2Call(SYS_OPENAT2, fd, path, struct, 24);
     if (result >= 0) return result;
-    const error = new SyscallError('openat2', koffi.errno(), path);
+    const error = new SyscallError('openat2', koffi.errno(), typeof path === 'string' ? path : undefined);
     if (attempt >= 64 || !isErrno(error, 'EAGAIN', 'EINTR')) throw error;
   }
+}
+
+const readlinkatCall = libc('long readlinkat(int fd, const char *path, void *buffer, size_t size)');
+/** Where a symlink points that is held open with O_PATH and O_NOFOLLOW. */
+export function readlinkFd(fd: number, encoding: 'utf8' | 'latin1' = 'utf8'): string {
+  const size = check('readlinkat', readlinkatCall(fd, '', scratch, XATTR_MAX));
+  return scratch.toString(encoding, 0, size);
 }
 
 const F_SETPIPE_SZ = 1031;
