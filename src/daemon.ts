@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { createActor, fromPromise, waitFor } from 'xstate';
 import { createApp } from './api/app.ts';
@@ -60,6 +61,8 @@ interface Parts {
   containers: ContainerRoom;
   last: Room[];
   system: SystemInfo;
+  /** BuildKit's clients speak HTTP/2 from the first byte. */
+  onHttp2: (socket: Duplex, head: Buffer) => void;
 }
 
 const roomsOf = ({ first, containers, last }: Parts): Room[] => [...first, containers, ...last];
@@ -134,6 +137,10 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
     first: [volumes, images, networks],
     containers,
     last: [build, ...views],
+    onHttp2: (socket, head) => {
+      socket.unshift(head);
+      void build.buildkit.serve(socket);
+    },
     system: systemInfo({
       config,
       host,
@@ -241,7 +248,8 @@ export function startDaemon(config: Config, log: Logger): Daemon {
       open: fromPromise(async () => {
         parts = await buildParts(live, log, release);
         const app = createApp({ ...parts.deps, rooms: roomsOf(parts), system: parts.system });
-        listening = await listen({ app, config: live, log });
+        const { onHttp2 } = parts;
+        listening = await listen({ app, config: live, log, onHttp2 });
         release.push(() => listening?.close());
       }),
       recover: fromPromise(async () => {

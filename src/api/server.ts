@@ -136,6 +136,8 @@ function upgradeWanted(incoming: IncomingMessage): boolean {
 function makeServer(options: ListenOptions, secure: ReturnType<typeof tlsOptions>, taken: Set<Duplex>): Server {
   const { app, log } = options;
   const answer = getRequestListener((request, env) => app.fetch(request, env as HttpBindings), {
+    // Docker's clients send an empty Host when they ask to take the connection over.
+    hostname: 'localhost',
     errorHandler: (error) => {
       log.warn({ err: error }, 'a request could not be read');
       return Response.json({ message: error instanceof Error ? error.message : 'bad request' }, { status: 400 });

@@ -8,9 +8,6 @@ import { newId } from '../lib/ids.ts';
 import { clampTimes } from './clamp.ts';
 import { documentOf, type StageState } from './state.ts';
 
-/** The diff id of a layer without any entry. */
-export const EMPTY_LAYER = 'sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef';
-
 export interface LayerDeps {
   images: ImageStore;
   rootfs: RootfsStore;
@@ -44,6 +41,24 @@ export async function* packDirectory(directory: string, signal: AbortSignal): As
   } finally {
     tar.kill('SIGKILL');
   }
+}
+
+/** The same tar, or undefined when it has no entry: it begins with the zeros of its end. */
+export async function unlessEmpty(tar: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array> | undefined> {
+  const iterator = tar[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done || first.value[0] === 0) {
+    await iterator.return?.();
+    return undefined;
+  }
+  return (async function* () {
+    try {
+      yield first.value;
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+    } finally {
+      await iterator.return?.();
+    }
+  })();
 }
 
 /** A writable root over a state, for as long as `work` runs. */

@@ -7,7 +7,7 @@ import { applyInstruction, lookupIn, type Words } from './config.ts';
 import { type Instruction, parseExpression } from './dockerfile/instructions.ts';
 import { expandWord } from './dockerfile/words.ts';
 import { stageNamed, type StageNode } from './graph.ts';
-import { EMPTY_LAYER, storeImage } from './layer.ts';
+import { storeImage, unlessEmpty } from './layer.ts';
 import type { BuildRun } from './run.ts';
 import { advance, configCreatedBy, imageState, scratchState, type StageState } from './state.ts';
 import { copyStep } from './step-copy.ts';
@@ -268,19 +268,16 @@ export class StageRun {
     plan: LayerStep,
     key: string,
     slot: string,
-    tar: AsyncIterable<Uint8Array> | undefined,
+    made: AsyncIterable<Uint8Array> | undefined,
   ): Promise<void> {
     const { build, state: base } = this;
     const created = build.now();
+    const tar = made && (await unlessEmpty(made));
     const advanced = (layer: string | undefined): StageState => this.#advanced(plan, key, layer, created, false);
     // The layer's digest is known only when it is stored; the history already counts it.
     const draft = { ...advanced(tar && 'new'), layers: base.layers, created };
-    let image = await storeImage(build.layers, draft, { parent: base.imageId, tar, epoch: build.epoch });
-    let layer = tar && image.config.rootfs.diff_ids.at(-1);
-    if (layer === EMPTY_LAYER) {
-      layer = undefined;
-      image = await storeImage(build.layers, { ...advanced(undefined), created }, { parent: base.imageId });
-    }
+    const image = await storeImage(build.layers, draft, { parent: base.imageId, tar, epoch: build.epoch });
+    const layer = tar && image.config.rootfs.diff_ids.at(-1);
     const below = base.imageId ? build.deps.images.get(base.imageId).size : 0;
     build.deps.cache.add(key, {
       description: step.original, size: Math.max(0, layer ? image.size - below : 0), parent: base.key,

@@ -1,7 +1,7 @@
 /** A gRPC server over node:http2 on sockets it is handed: unary calls, and streams in either direction or both. */
 import { once } from 'node:events';
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import {
   type DescMessage,
   type DescMethod,
@@ -122,9 +122,9 @@ function trailersOf(failure: unknown): Record<string, string> {
   return { 'grpc-status': String(codeOf(failure)), 'grpc-message': encodeMessage(asDaemonError(failure).message) };
 }
 
-/** The messages of a stream of either side. */
-export async function* messagesOf(stream: AsyncIterable<Buffer>): Raw {
+/** The messages of a stream of either side. Who stops reading leaves the stream open: the answer may still be on its way. */
+export async function* messagesOf(stream: Readable): Raw {
   const reader = new FrameReader();
-  for await (const chunk of stream) yield* reader.push(chunk);
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) yield* reader.push(chunk as Buffer);
   if (reader.rest) throw invalid('the stream ended in the middle of a message');
 }
