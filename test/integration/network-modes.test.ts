@@ -53,6 +53,20 @@ describe('with the firewall', () => {
     await Promise.all(['web', 'first-free'].map((name) => host.call('down', name)));
   });
 
+  it('a port bound to loopback answers there only, and a range gives its first free port', async () => {
+    const range = {
+      exposedPorts: ['80/tcp'],
+      portBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '9000-9002' }] },
+    };
+    const first = await host.up('r1', range);
+    const second = await host.up('r2', range);
+    expect([first, second].map((one) => one.ports['80/tcp']![0]!.HostPort)).toEqual(['9000', '9001']);
+    await host.serve(second);
+    expect(await host.get('http://127.0.0.1:9001/')).toContain('from ');
+    expect(await host.get('http://198.51.100.1:9001/', other())).toBe('unreachable');
+    await Promise.all(['r1', 'r2'].map((name) => host.call('down', name)));
+  });
+
   it('the default bridge is as configured', async () => {
     expect(sandbox().endpoints.bridge).toMatchObject({
       IPAddress: '10.77.0.128',

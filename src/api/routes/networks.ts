@@ -25,10 +25,20 @@ function untilOf(filters: Filters): number | undefined {
   return date;
 }
 
+/** Clients in other languages write null for what they leave out; the document was checked by its schema before. */
+function withoutNulls<T>(document: unknown): T {
+  if (Array.isArray(document)) return document.map((item) => withoutNulls(item)) as T;
+  if (typeof document !== 'object' || document === null) return document as T;
+  const present = Object.entries(document).filter(([, value]) => value !== null);
+  return Object.fromEntries(present.map(([key, value]) => [key, withoutNulls(value)])) as T;
+}
+
 export function networksRoutes(api: Api, networks: NetworkRoutesService): void {
   api.get('/networks', (c) => c.json(networks.list(filtersOf(c, LIST_FILTERS))));
 
-  api.post('/networks/create', async (c) => c.json(await networks.create(await jsonBody(c, 'network-create')), 201));
+  api.post('/networks/create', async (c) =>
+    c.json(await networks.create(withoutNulls(await jsonBody(c, 'network-create'))), 201),
+  );
 
   api.post('/networks/prune', async (c) => {
     const filters = filtersOf(c, PRUNE_FILTERS);
@@ -46,7 +56,7 @@ export function networksRoutes(api: Api, networks: NetworkRoutesService): void {
 
   api.post('/networks/:name/connect', async (c) => {
     const body = await jsonBody(c, 'network-connect');
-    await networks.connect(c.req.param('name'), body.Container, body.EndpointConfig ?? {});
+    await networks.connect(c.req.param('name'), body.Container, withoutNulls(body.EndpointConfig ?? {}));
     return c.body(null, 200);
   });
 
