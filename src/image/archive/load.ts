@@ -3,6 +3,7 @@
  * content store by its digest under a lease; only then the documents are read, so the order of entries does not matter
  * and a name can claim no other content than it has. What no image took is collected again.
  */
+import { setMaxListeners } from 'node:events';
 import type { Readable } from 'node:stream';
 import { posix } from 'node:path';
 import { open } from 'node:fs/promises';
@@ -21,6 +22,7 @@ import type { Image } from '../port.ts';
 import { canonical, familiar, parseReference, withDefaultTag } from '../reference.ts';
 import type { ImageServices } from '../services.ts';
 import type { Descriptor, Lease } from '../store-port.ts';
+import { linesOf } from './lines.ts';
 import { progressLine } from './progress.ts';
 
 /** An image archive has a few files a layer; a million of them is an attack on the disk's inodes. */
@@ -163,26 +165,37 @@ async function imagesOf(services: ImageServices, files: Files, platform?: string
   return [...found.values()];
 }
 
-async function* unpackLayers(
+/** All layers at once: the workers take as many as they can. */
+async function unpackLayers(
   services: ImageServices,
   image: Found,
   files: Files,
-  quiet: boolean,
-): AsyncGenerator<object> {
+  tell: (line: object) => void,
+): Promise<void> {
   const { content, layers } = services;
   const { rootfs } = checkedConfig(await readDocument(content, image.configDigest));
   files.lease.add(image.configDigest);
   if (rootfs.diff_ids.length !== image.blobs.length) throw bad('the number of layers is not that of the config');
-  for (const [i, diffId] of rootfs.diff_ids.entries()) {
-    const blob = image.blobs[i]!;
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  const unpack = async (blob: Descriptor, diffId: string): Promise<void> => {
     files.lease.add(diffId);
     files.lease.add(blob.digest);
     if (!content.has(blob.digest)) throw bad(`layer ${blob.digest} is missing`);
-    if (layers.has(diffId)) continue;
+    if (layers.has(diffId)) return;
     const size = content.size(blob.digest);
-    if (!quiet) yield progressLine(shortId(diffId), 'Loading layer', 0, size);
-    await layers.unpack({ blob: { ...blob, size }, diffId });
-    if (!quiet) yield progressLine(shortId(diffId), 'Loading layer', size, size);
+    const onProgress = (current: number): void => tell(progressLine(shortId(diffId), 'Loading layer', current, size));
+    onProgress(0);
+    await layers.unpack({ blob: { ...blob, size }, diffId, onProgress, signal: controller.signal });
+    onProgress(size);
+  };
+  const unpacked = rootfs.diff_ids.map((diffId, i) => unpack(image.blobs[i]!, diffId));
+  try {
+    await Promise.all(unpacked);
+  } catch (error) {
+    controller.abort();
+    await Promise.allSettled(unpacked);
+    throw error;
   }
 }
 
@@ -209,7 +222,9 @@ export async function* loadImages(
   try {
     const files = await takeFiles(services, source, lease);
     for (const found of await imagesOf(services, files, options.platform)) {
-      yield* unpackLayers(services, found, files, options.quiet);
+      for await (const line of linesOf((tell) => unpackLayers(services, found, files, tell))) {
+        if (!options.quiet) yield line;
+      }
       const image = await catalog.add(found);
       yield* nameImage(services, image, found.names);
       publishImage(bus, 'load', image);

@@ -6,18 +6,17 @@
  * still carries another boot's id was cut by a power failure and is unpacked again from its (synced) blob.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
-import { chmod, lstat, mkdir, readdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { createReadStream, mkdirSync, readFileSync } from 'node:fs';
+import { chmod, lstat, mkdir, readdir, rename, rm, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createReadStream } from 'node:fs';
-import { createGzip } from 'node:zlib';
 import { MessageChannel } from 'node:worker_threads';
-import { workerFile } from '../../lib/worker-file.ts';
+import { createGzip } from 'node:zlib';
 import type { Logger } from 'pino';
 import { Piscina } from 'piscina';
 import { asDaemonError, cancelled, DaemonError, invalid, notFound } from '../../errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { runTool } from '../../lib/spawn.ts';
+import { workerFile } from '../../lib/worker-file.ts';
 import type { Collection, Store } from '../../store/port.ts';
 import { compressionOf } from '../../tar/decompress.ts';
 import type { BlobStore } from '../content/content.ts';
@@ -172,7 +171,6 @@ export class OverlayLayers implements LayerStore {
         });
       }
       const link = linkName();
-      await writeFile(join(temporary, 'link'), link);
       await symlink(`../${cacheId}/diff`, join(this.directory, 'l', link));
       await rename(temporary, join(this.directory, cacheId));
       this.#records.put(diffId, { cacheId, link, size: result.bytes, blob, unsynced: this.#boot });
