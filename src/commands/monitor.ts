@@ -63,6 +63,13 @@ async function follow(client: DaemonClient, json: boolean): Promise<number> {
   return 0;
 }
 
+/** The part of a page that fits, with the last marked line (a current state) in it. */
+function aroundMark(page: string[], height: number): string[] {
+  const marked = page.findLastIndex((line) => line.includes('●'));
+  const start = Math.max(0, Math.min(marked - Math.floor(height / 2), page.length - height));
+  return page.slice(start, start + height);
+}
+
 /** The table in a terminal. Redraws once a second and on keys. */
 class Screen {
   #client: DaemonClient;
@@ -166,7 +173,7 @@ class Screen {
     const status = this.#typing ? `filter: ${this.#filter}▏` : this.#filter ? `filter ${this.#filter}` : '';
     const head = `reactord monitor  ${visible.length} containers  sorted by ${SORT_KEYS[this.#sort]}  ${status}`;
     const foot = this.#error || 's sort  / filter  ↑↓ choose  c chart  e explain  Esc back  q quit';
-    const body = (this.#page ?? table).slice(0, height - 3);
+    const body = this.#page ? aroundMark(this.#page, height - 3) : table.slice(0, height - 3);
     const lines = [head.slice(0, columns), ...body, '', dim(foot.slice(0, columns))];
     process.stdout.write(SCREEN.home + lines.map((line) => line + SCREEN.clearLine).join('\r\n') + SCREEN.clearDown);
   }

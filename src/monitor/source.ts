@@ -66,7 +66,7 @@ export class MonitorSource {
     return {
       id: container.Id,
       name: container.Names[0]?.replace(/^\//, '') ?? container.Id.slice(0, 12),
-      state: actor?.state.split('{')[0] ?? container.State,
+      state: actor?.state.split(/[.{]/)[0] ?? container.State,
       health: healthOf(container.Status),
       since: actor?.since ?? now,
       restarts: Number(/^Restarting \((\d+)\)/.exec(container.Status)?.[1] ?? 0),

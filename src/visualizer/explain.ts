@@ -1,5 +1,5 @@
 /** In words: where an actor is, how it got there, what it waits for. Pure; the page and the terminal say the same. */
-import type { ActorView } from './view.ts';
+import { type ActorView, eventText } from './view.ts';
 
 /** A fact as it comes over the wire. */
 export interface WireFact {
@@ -39,7 +39,7 @@ export function factText(fact: WireFact): string {
   const { data = {} } = fact;
   switch (fact.topic) {
     case 'transition':
-      return `${text(data.from) || '(new)'} → ${text(data.to)}  on ${fact.action}`;
+      return `${text(data.from) || '(new)'} → ${text(data.to)}  on ${eventText(fact.action)}`;
     case 'effect':
       return `effect ${text(data.effect)} ${fact.action}${data.ms === undefined ? '' : ` after ${span(Number(data.ms))}`}${data.error ? `: ${text(data.error)}` : ''}`;
     case 'command':
@@ -77,6 +77,7 @@ export function causalChain(facts: readonly WireFact[], actor: { id: string; nam
   const command = facts.findLast(
     (fact) =>
       fact.topic === 'command' &&
+      fact.data?.status === undefined &&
       about(fact) &&
       timeOf(fact) <= timeOf(end) &&
       timeOf(end) - timeOf(fact) < CAUSE_WINDOW_MS,

@@ -40,7 +40,7 @@ const actor: ActorView = {
 describe('an explanation', () => {
   const facts = [
     fact('command', 'request', 1000, { method: 'POST', path: '/containers/other/start', status: 204 }),
-    fact('command', 'request', 2000, { method: 'POST', path: `/containers/${ID}/start`, status: 204 }),
+    fact('command', 'request', 2000, { method: 'POST', path: `/containers/${ID}/start` }),
     fact('transition', 'START', 2001, { from: 'created', to: 'starting' }),
     fact('effect', 'end', 2050, { effect: 'launch', ms: 49 }),
     fact('transition', 'EXIT', 5000, { from: 'running', to: 'restarting' }),

@@ -11,9 +11,9 @@ const CHARACTER = 6.6;
 
 const OPTIONS = {
   'elk.algorithm': 'layered',
-  'elk.direction': 'RIGHT',
+  'elk.direction': 'DOWN',
   'elk.hierarchyHandling': 'INCLUDE_CHILDREN',
-  'elk.layered.spacing.nodeNodeBetweenLayers': '46',
+  'elk.layered.spacing.nodeNodeBetweenLayers': '34',
   'elk.spacing.nodeNode': '22',
   'elk.padding': '[top=30,left=14,bottom=14,right=14]',
   'elk.edgeLabels.inline': 'false',
@@ -117,6 +117,7 @@ export async function drawChart(
       viewBox: `0 0 ${graph.width} ${graph.height}`,
       width: graph.width,
       height: graph.height,
+      class: 'chart',
       role: 'group',
       'aria-label': 'statechart',
     },

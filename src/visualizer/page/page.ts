@@ -51,7 +51,22 @@ async function renderView(): Promise<void> {
   const turn = ++drawing;
   const drawn = await drawView();
   // A later render overtook this one while the layout was computed.
-  if (turn === drawing) $('view').replaceChildren(drawn);
+  if (turn !== drawing) return;
+  $('view').replaceChildren(drawn);
+  showCurrent();
+}
+
+let shown = '';
+
+/** Brings the current states into sight, once for each actor and state: who scrolls on is not pulled back. */
+function showCurrent(): void {
+  const actor = chosen();
+  const what = actor && view === 'Chart' ? `${model.chosen} ${model.stateOf(actor)}` : '';
+  if (what && what !== shown)
+    [...document.querySelectorAll('#view [data-on=true]')]
+      .at(-1)
+      ?.scrollIntoView({ block: 'center', inline: 'center' });
+  shown = what;
 }
 
 async function drawView(): Promise<Element> {
