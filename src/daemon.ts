@@ -248,7 +248,8 @@ export function startDaemon(config: Config, log: Logger): Daemon {
       open: fromPromise(async () => {
         parts = await buildParts(live, log, release);
         const app = createApp({ ...parts.deps, rooms: roomsOf(parts), system: parts.system });
-        const { onHttp2 } = parts;
+        // Plugins judge requests of HTTP/1: BuildKit clients then come by /grpc, which they see, or not at all.
+        const onHttp2 = live.authorizationPlugins.length ? undefined : parts.onHttp2;
         listening = await listen({ app, config: live, log, onHttp2 });
         release.push(() => listening?.close());
       }),

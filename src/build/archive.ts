@@ -1,6 +1,7 @@
 /** ADD unpacks local archives: is a file one, by its bytes and not by its name? */
 import { createReadStream } from 'node:fs';
 import { decompress } from '../tar/decompress.ts';
+import { lstatOf } from './files/resolve.ts';
 
 const BLOCK = 512;
 
@@ -19,6 +20,8 @@ function isTarHeader(block: Buffer): boolean {
 }
 
 export async function isArchive(path: string): Promise<boolean> {
+  // Opening a FIFO would wait for its other end, for ever.
+  if (!lstatOf(path)?.isFile()) return false;
   const source = createReadStream(path);
   let plain = source as Awaited<ReturnType<typeof decompress>>;
   try {

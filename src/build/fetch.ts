@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { invalid, unavailable } from '../errors.ts';
 import { withDeadline } from '../lib/deadline.ts';
 import { runTool } from '../lib/spawn.ts';
+import { lstatOf, resolveIn } from './files/resolve.ts';
 
 const HTTP_DEADLINE_MS = 1_800_000;
 const GIT_DEADLINE_MS = 1_800_000;
@@ -81,6 +82,13 @@ export function parseGit(source: string): GitSource {
   return { remote, ref, subdirectory };
 }
 
+/** Whatever the address and the repository's own links say, nothing outside of the checkout (CVE-2026-33748). */
+function directoryIn(root: string, path: string): string {
+  const place = join(root, resolveIn(root, path));
+  if (!lstatOf(place)?.isDirectory()) throw invalid(`${path} is no directory of the git repository`);
+  return place;
+}
+
 /** Checks a repository out, with its submodules. Answers the commit and the directory. */
 export async function checkOut(
   source: string,
@@ -108,5 +116,5 @@ export async function checkOut(
   await inside('submodule', '--quiet', 'update', '--init', '--recursive', '--depth=1');
   const commit = (await inside('rev-parse', 'HEAD')).stdout.trim();
   if (!keepGitDirectory) await rm(join(path, '.git'), { recursive: true, force: true });
-  return { path: subdirectory ? join(path, subdirectory) : path, commit };
+  return { path: subdirectory ? directoryIn(path, subdirectory) : path, commit };
 }

@@ -1,8 +1,9 @@
 /** RUN --mount made real: directories, files and sockets that the step's container gets, and their end. */
-import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { invalid, notFound } from '../errors.ts';
+import { fdPath, OpenRoot } from '../host/rootfs.ts';
 import { UndoStack } from '../lib/undo.ts';
 import { components, lstatOf, resolveIn } from './files/resolve.ts';
 import { type RunMount } from './mounts.ts';
@@ -101,9 +102,18 @@ class Opening implements OpenMounts {
     const { key, path } = await cache.mount(id, owner);
     if (mount.sharing === 'locked') await this.#lock(key);
     this.#undo.push('cache size', () => cache.measure(key));
-    const inner = join(path, resolveIn(path, mount.source));
-    await mkdir(inner, { recursive: true });
+    const inner = components(mount.source).length ? this.#pinned(path, mount.source) : path;
     this.mounts.push({ Type: 'bind', Source: inner, Target: mount.target, ReadOnly: mount.readOnly });
+  }
+
+  /**
+   * What `source` is inside `root` right now, named by a descriptor: another step with the same cache could put a link in its
+   * place before it is mounted (CVE-2024-23651).
+   */
+  #pinned(root: string, source: string): string {
+    const fd = openDirectories(root, source);
+    this.#undo.push('pinned source', () => fs.closeSync(fd));
+    return `/proc/${process.pid}/fd/${fd}`;
   }
 
   /** A private cache that is in use by another step gets a sibling. */
@@ -183,6 +193,31 @@ class Opening implements OpenMounts {
     await this.#undo.unwind((name, error) =>
       log.warn({ err: error, step: name }, 'a mount of a build step did not close cleanly'),
     );
+  }
+}
+
+/** Opens a directory inside `root`, made where it is missing. No link leads outside. */
+export function openDirectories(root: string, path: string): number {
+  const opened = new OpenRoot(root);
+  let fd = opened.openDirectory('');
+  try {
+    const parts = components(path);
+    for (const [index, name] of parts.entries()) {
+      const parent = fd;
+      try {
+        fs.mkdirSync(fdPath(parent, name), { mode: 0o755 });
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      }
+      fd = opened.openDirectory(parts.slice(0, index + 1).join('/'));
+      fs.closeSync(parent);
+    }
+    return fd;
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
+  } finally {
+    opened.close();
   }
 }
 

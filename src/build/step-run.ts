@@ -80,6 +80,10 @@ export async function runStep(stage: StageRun, step: RunStep): Promise<LayerStep
 function networkOf(stage: StageRun, step: RunStep): string {
   const asked = step.network && stage.expand(step.network);
   if (asked === undefined || asked === 'default') return stage.build.request.limits.network || 'default';
+  const { limits } = stage.build.request;
+  // A Dockerfile gets out of its sandbox only where the client says so, too (CVE-2024-23653).
+  if (asked === 'host' && limits.network !== 'host' && !limits.allowHostNetwork)
+    throw invalid('network.host is not allowed: build with --network=host or --allow network.host');
   if (asked === 'none' || asked === 'host') return asked;
   throw invalid(`unsupported network mode ${JSON.stringify(asked)}`);
 }
@@ -191,7 +195,8 @@ function failure(stage: StageRun, { step, command }: Run, exitCode: number, outp
       : `process ${JSON.stringify(words)} did not complete successfully: exit code: ${exitCode}`;
   const lines = [`Step failed on line ${step.line}: ${step.original} (exit code ${exitCode})`];
   const last = output.lastLines.filter(Boolean);
-  if (last.length) lines.push('Its last lines:', ...last.map((line) => `  ${line}`));
+  // BuildKit's clients show the last lines of a failed step themselves.
+  if (last.length && request.style === 'classic') lines.push('Its last lines:', ...last.map((line) => `  ${line}`));
   if (stage.state.imageId)
     lines.push(`To look around in what was built before it: docker run -it ${shortId(stage.state.imageId)}`);
   stage.build.emit({ type: 'note', vertex: stage.vertex, text: lines.join('\n') });

@@ -21,6 +21,8 @@ export interface RunLimits {
   /** Parts of a HostConfig: Memory, CpuShares, Ulimits, ShmSize, CgroupParent, ExtraHosts … */
   hostConfig: Record<string, unknown>;
   network: string;
+  /** The client allows steps to ask for the host's network themselves. */
+  allowHostNetwork?: boolean;
 }
 
 /** What only a client with a session can give. */

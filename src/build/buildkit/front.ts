@@ -88,7 +88,8 @@ export class BuildKit {
       onEvent: (event) => progress.on(event),
       receiving: (work) => progress.within('[internal] load build definition and context', work),
     });
-    const build = this.builds.start(request);
+    const allowHostNetwork = job.entitlements.includes('network.host');
+    const build = this.builds.start({ ...request, limits: { ...request.limits, allowHostNetwork } });
     const cancel = (): void => build.cancel();
     signal.addEventListener('abort', cancel, { once: true });
     try {

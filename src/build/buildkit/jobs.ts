@@ -10,6 +10,8 @@ import { Progress } from './progress.ts';
 export class Job {
   readonly ref: string;
   readonly session: string;
+  /** What the client allows beyond the sandbox, as "network.host". */
+  readonly entitlements: readonly string[];
   readonly progress: Progress;
   readonly controller = new AbortController();
   /** Finished builds by the ids that the client knows them by. */
@@ -19,9 +21,10 @@ export class Job {
   #return!: (id: string | undefined) => void;
   #fail!: (error: unknown) => void;
 
-  constructor(ref: string, session: string, clock: Clock) {
+  constructor(ref: string, session: string, clock: Clock, entitlements: readonly string[] = []) {
     this.ref = ref;
     this.session = session;
+    this.entitlements = entitlements;
     this.progress = new Progress(ref, clock);
     this.returned = new Promise((resolve, reject) => {
       this.#return = resolve;
@@ -62,8 +65,8 @@ export class Jobs {
     this.#clock = clock;
   }
 
-  open(ref: string, session: string): Job {
-    const job = new Job(ref, session, this.#clock);
+  open(ref: string, session: string, entitlements?: readonly string[]): Job {
+    const job = new Job(ref, session, this.#clock, entitlements);
     this.#jobs.set(ref, job);
     for (const look of [...this.#waiting]) look();
     return job;
