@@ -103,6 +103,8 @@ export class TreeReader {
       const base = posix.basename(path);
       mkdirSync(entryPath(parent.fd, base), { mode: 0o755 });
       const made = this.#view.child(parent.fd, parent.path, base);
+      // Whatever the daemon's umask.
+      chmodSync(fdPath(made.fd), 0o755);
       const { owner } = this.#options;
       if (owner) chownSync(fdPath(made.fd), owner.uid, owner.gid);
       return made;

@@ -5,7 +5,7 @@
  *
  * Paths are latin1 strings, a char a byte, so that any name survives.
  */
-import { type BigIntStats, closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs';
+import { type BigIntStats, chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { posix } from 'node:path';
 import { isErrno, O_PATH, openat2, readlinkFd, SyscallError } from '../host/ffi.ts';
 import { fdPath } from '../host/rootfs.ts';
@@ -67,8 +67,11 @@ export class ContainerView {
     } catch (error) {
       if (!isErrno(error, 'ENOENT') || !this.#leadsToMount(inside)) throw error;
       // As when it starts: directories on the way to a mount point are made.
-      mkdirSync(entryPath(directory, name), { mode: 0o755 });
-      return { fd: openat2(directory, ended(name), { flags: SELF, resolve: 0 }), path: inside };
+      mkdirSync(entryPath(directory, name));
+      const fd = openat2(directory, ended(name), { flags: SELF, resolve: 0 });
+      // Whatever the daemon's umask.
+      chmodSync(fdPath(fd), 0o755);
+      return { fd, path: inside };
     }
   }
 

@@ -41,7 +41,7 @@ export class LocalDriver implements VolumeDriver {
     // Others may pass through the first, never list it; the content is the containers' own.
     await mkdir(join(this.#root, name), { recursive: true, mode: 0o701 });
     await chmod(join(this.#root, name), 0o701);
-    await mkdir(this.path(name), { recursive: true, mode: 0o755 });
+    await makeContent(this.path(name));
   }
 
   async remove(name: string): Promise<void> {
@@ -63,7 +63,7 @@ export class LocalDriver implements VolumeDriver {
     const path = this.path(name);
     const wanted = localMount(options);
     // A plain directory can have been taken away by hand; it comes back empty, as with dockerd.
-    await mkdir(path, { recursive: true, mode: 0o755 });
+    await makeContent(path);
     if (wanted && !(await isMounted(path))) await this.#mountOver(path, wanted);
     return path;
   }
@@ -98,6 +98,11 @@ export class LocalDriver implements VolumeDriver {
       return {};
     }
   }
+}
+
+/** A new content directory is open to every user, whatever the daemon's umask; one that is there stays as it is. */
+async function makeContent(path: string): Promise<void> {
+  if (await mkdir(path, { recursive: true })) await chmod(path, 0o755);
 }
 
 async function isMounted(path: string): Promise<boolean> {

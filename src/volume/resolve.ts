@@ -3,8 +3,8 @@
  * sources, mounts volumes, and pins subpaths so that nobody can swap them for a link while the container starts.
  */
 import { closeSync, constants, fstatSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { asDaemonError, invalid, notImplemented } from '../errors.ts';
 import { isErrno, mount, MS, O_PATH, umountIfMounted } from '../host/ffi.ts';
 import { fdPath, withRoot } from '../host/rootfs.ts';
@@ -44,11 +44,17 @@ async function bindSource(point: MountPoint): Promise<string> {
     () => false,
   );
   if (there) return point.source;
-  await mkdir(point.source, { recursive: true }).catch((error: unknown) => {
+  await makeOpen(point.source).catch((error: unknown) => {
     const reason = asDaemonError(error).message;
     throw invalid(`error while creating mount source path '${point.source}': ${reason}`, { cause: error });
   });
   return point.source;
+}
+
+/** Open to every user, whatever the daemon's umask. */
+async function makeOpen(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true });
+  for (let made = path; first && made.length >= first.length; made = dirname(made)) await chmod(made, 0o755);
 }
 
 const pinDirectory = (directory: string): string => join(directory, 'mounts', 'subpaths');

@@ -128,8 +128,20 @@ const tar = (...entries: (Partial<TarHeader> & { name: string; text?: string })[
   }
   return Buffer.concat([...parts, END_OF_ARCHIVE]);
 };
-const write = (path: string, body: Buffer, options: { noOverwriteDirNonDir?: boolean; copyUIDGID?: boolean } = {}) =>
-  archives.write('box', path, { noOverwriteDirNonDir: false, copyUIDGID: false, ...options }, Readable.from([body]));
+const write = async (
+  path: string,
+  body: Buffer,
+  options: { noOverwriteDirNonDir?: boolean; copyUIDGID?: boolean } = {},
+) => {
+  // As the daemon has it.
+  const umask = process.umask(0o027);
+  try {
+    const all = { noOverwriteDirNonDir: false, copyUIDGID: false, ...options };
+    await archives.write('box', path, all, Readable.from([body]));
+  } finally {
+    process.umask(umask);
+  }
+};
 
 describe('stat', () => {
   test('speaks Go’s file modes and names what a link leads to', async () => {
@@ -269,6 +281,7 @@ describe('writing', () => {
     expect(lstatSync(join(root, 'data/dir')).mtimeMs).toBe(1_500_000_000_000);
     expect(readlinkSync(join(root, 'data/dir/soft'))).toBe('../../../anywhere');
     expect(readFileSync(join(root, 'data/deep/er/file'), 'utf8')).toBe('made on the way');
+    expect(statSync(join(root, 'data/deep')).mode & 0o777).toBe(0o755);
     expect(lstatSync(join(root, 'data/null')).rdev).toBe(0x103);
     expect(events).toEqual(['extract-to-dir']);
   });

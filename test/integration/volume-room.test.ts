@@ -31,6 +31,7 @@ let root: string;
 let deps: TestDeps;
 let room: VolumeRoom;
 let users: Record<string, string[]>;
+let umask: number;
 
 const open = async (given: TestDeps): Promise<VolumeRoom> => {
   const made = await createVolumeRoom({
@@ -61,12 +62,15 @@ const call = async (method: string, path: string, body?: object) => {
 const filters = (value: object) => encodeURIComponent(JSON.stringify(value));
 
 beforeEach(async () => {
+  // As the daemon has it.
+  umask = process.umask(0o027);
   root = mkdtempSync(join(tmpdir(), 'volume-room-'));
   users = {};
   deps = testDeps({ config: { dataRoot: root } });
   room = await open(deps);
 });
 afterEach(async () => {
+  process.umask(umask);
   await room.stop();
   deps.reactor.stop();
   for (const name of readdirSync(join(root, 'volumes')))
@@ -89,7 +93,7 @@ describe('the routes', () => {
       },
     });
     expect(created.body.CreatedAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
-    expect(statSync(created.body.Mountpoint).isDirectory()).toBe(true);
+    expect(statSync(created.body.Mountpoint).mode & 0o777).toBe(0o755);
     const again = await call('POST', '/volumes/create', { Name: 'data' });
     expect(again.body.CreatedAt).toBe(created.body.CreatedAt);
     const { body: anonymous } = await call('POST', '/volumes/create', {});
