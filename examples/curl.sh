@@ -37,5 +37,5 @@ echo "== logs"
 api GET "/containers/$id/logs?stdout=1"
 
 echo "== what happened, from the journal"
-api GET "/events?after=0&until=$(date +%s)&filters=%7B%22container%22%3A%5B%22$id%22%5D%7D" |
+api GET "/events?after=0&until=$(($(date +%s) + 1))&filters=%7B%22container%22%3A%5B%22$id%22%5D%7D" |
   sed 's/.*"Action":"\([^"]*\)".*"seq":\([0-9]*\).*/\2 \1/'
