@@ -148,6 +148,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
         bus.publish({ topic: 'reactor', type: 'network', action: 'repaired', id: record.id });
         registry.repair(record.id);
       }
+    await sandboxes.repair(linkExists);
   }
 
   function watch(): void {

@@ -141,12 +141,13 @@ export class Sandboxes {
       this.#put(sandbox);
       undo.push('record', () => this.#drop(sandbox));
       if (netnsPath) undo.push('namespace', () => links.removeNamespace(netnsPath));
-      await Promise.all([
-        netnsPath
-          ? links.makeNamespace(netnsPath, { ipv6: this.#deps.ipv6, loopback: !endpoints.some(isLinked) })
-          : undefined,
+      const loopback = !endpoints.some(isLinked);
+      // Both are waited for, whatever happens: what comes after its undo stays for ever.
+      const attempts = await Promise.allSettled([
+        netnsPath ? links.makeNamespace(netnsPath, { ipv6: this.#deps.ipv6, loopback }) : undefined,
         this.#files.write(sandbox),
       ]);
+      for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
       return sandbox;
     } catch (error) {
       await this.#unwind(undo, request.containerId);
@@ -187,7 +188,7 @@ export class Sandboxes {
           ports.status === 'rejected' ? ports.reason : (links as PromiseRejectedResult).reason,
         );
       }
-      const opened = this.#put({ ...prepared, ports: ports.value, phase: 'open' });
+      const opened = this.#put({ ...this.#latest(prepared), ports: ports.value, phase: 'open' });
       for (const endpoint of opened.endpoints) this.#entered(opened, endpoint);
       await this.#files.tellPeers(opened.endpoints);
       return this.view(opened);
@@ -250,7 +251,7 @@ export class Sandboxes {
       this.#put(after);
       try {
         await this.#plumbing.link(after, [endpoint]);
-        const published = this.#put({ ...after, ports: await this.#publishing.republish(after) });
+        const published = await this.#republished(after);
         this.#entered(published, endpoint);
         await this.#files.write(published);
         await this.#files.tellPeers([endpoint]);
@@ -280,7 +281,7 @@ export class Sandboxes {
       this.#put(after);
       try {
         await this.#plumbing.unlink(endpoint, sandbox.netnsPath);
-        const published = this.#put({ ...after, ports: await this.#publishing.republish(after) });
+        const published = await this.#republished(after);
         await this.#plumbing.link(published, []);
         await this.#files.write(published);
       } catch (error) {
@@ -292,6 +293,16 @@ export class Sandboxes {
       await this.#files.tellPeers([endpoint]);
       return this.view(this.get(containerId) ?? after);
     });
+  }
+
+  async #republished(sandbox: SandboxRecord): Promise<SandboxRecord> {
+    const ports = await this.#publishing.republish(sandbox);
+    return this.#put({ ...this.#latest(sandbox), ports });
+  }
+
+  /** A rename does not wait in the lane: it may have come meanwhile. */
+  #latest(sandbox: SandboxRecord): SandboxRecord {
+    return this.get(sandbox.containerId) ?? sandbox;
   }
 
   #running(containerId: string): SandboxRecord {
@@ -342,9 +353,25 @@ export class Sandboxes {
       const missing: EndpointRecord[] = [];
       for (const endpoint of sandbox.endpoints)
         if (endpoint.hostLink && !(await isThere(endpoint.hostLink))) missing.push(endpoint);
-      if (missing.length) await this.#plumbing.link(sandbox, missing);
-      return this.view(this.#put({ ...sandbox, phase: 'open' }));
+      const halfway = sandbox.phase === 'prepared';
+      if (missing.length || halfway) await this.#plumbing.link(sandbox, missing);
+      if (!halfway) return this.view(sandbox);
+      // The daemon ended between the links and the record: the container runs, and the rest is done now.
+      const ports = await this.#publishing.publish(sandbox);
+      const opened = this.#put({ ...this.#latest(sandbox), ports, phase: 'open' });
+      for (const endpoint of opened.endpoints) this.#entered(opened, endpoint);
+      return this.view(opened);
     });
+  }
+
+  /** Host ends that somebody deleted are made again. */
+  async repair(isThere: (link: string) => Promise<boolean>): Promise<void> {
+    for (const sandbox of this.all()) {
+      if (sandbox.phase !== 'open') continue;
+      for (const { hostLink } of sandbox.endpoints)
+        if (hostLink && !(await isThere(hostLink)) && this.get(sandbox.containerId) === sandbox)
+          await this.restore(sandbox.request, isThere);
+    }
   }
 
   /** The DNS server of a network moved: its containers are led to it anew. */

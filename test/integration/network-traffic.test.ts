@@ -106,6 +106,13 @@ describe('two containers on the default bridge', () => {
     expect(await get(`http://${addressOf(b, 'bridge')}/`, a.netnsPath)).toContain('from ');
   });
 
+  it('get their links back after somebody deleted them', async () => {
+    await host.sh('for link in $(ip -br link | grep -o "^veth[0-9a-f]*"); do ip link del $link; done');
+    expect(await host.sh('ip -br link', a.netnsPath)).not.toContain('eth0');
+    await host.call('inspectKernel');
+    expect(await get(`http://${addressOf(b, 'bridge')}/`, a.netnsPath)).toContain('from ');
+  });
+
   it("keep working when the daemon comes back, with people's own rules in place", async () => {
     await host.sh('nft add rule inet reactord user ip daddr 203.0.113.9 drop');
     await host.call('reboot');
