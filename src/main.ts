@@ -34,8 +34,8 @@ function print(text: string): number {
 }
 
 async function serve(config: Config, line: CommandLine): Promise<number> {
-  // No moment in which a file or socket of ours is wider than meant.
-  process.umask(0o027);
+  // What containers are to read (hosts, resolv.conf, volumes) must be readable by any user in them; what they are not to is given its mode where it is made.
+  process.umask(0o022);
   const log = pino({ level: config.logLevel, base: null }, logStream(config.logFormat));
   const notify = notifier();
   const { startDaemon } = await import('./daemon.ts');
