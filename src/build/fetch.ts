@@ -98,11 +98,25 @@ export async function checkOut(
 ): Promise<{ path: string; commit: string }> {
   const { remote, ref, subdirectory } = parseGit(source);
   const git = (...args: string[]) =>
-    runTool('git', ['-c', 'protocol.ext.allow=never', '-c', 'core.symlinks=true', ...args], {
-      deadline: GIT_DEADLINE_MS,
-      signal,
-      env: { PATH: process.env.PATH ?? '', GIT_TERMINAL_PROMPT: '0', GIT_CONFIG_NOSYSTEM: '1', HOME: directory },
-    });
+    // The daemon's umask must not show in the modes of what is checked out.
+    runTool(
+      'sh',
+      [
+        '-c',
+        'umask 022 && exec git "$@"',
+        'git',
+        '-c',
+        'protocol.ext.allow=never',
+        '-c',
+        'core.symlinks=true',
+        ...args,
+      ],
+      {
+        deadline: GIT_DEADLINE_MS,
+        signal,
+        env: { PATH: process.env.PATH ?? '', GIT_TERMINAL_PROMPT: '0', GIT_CONFIG_NOSYSTEM: '1', HOME: directory },
+      },
+    );
   const path = join(directory, 'repository');
   await mkdir(path, { recursive: true });
   await git('init', '--quiet', path);

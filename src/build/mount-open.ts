@@ -180,12 +180,17 @@ class Opening implements OpenMounts {
     });
   }
 
+  /**
+   * Works on the writable layer itself: the container's own mount of it may be on its way out. A path that leads through a
+   * link was put there by the step and is left alone.
+   */
   async tidy(containerId: string): Promise<void> {
     if (!this.#made.length) return;
-    await this.#stage.build.deps.rootfs.withMounted(containerId, async (root) => {
-      for (const path of [...this.#made].sort((a, b) => b.length - a.length))
-        removeIfEmpty(join(root, resolveIn(root, path, { followLast: false })));
-    });
+    const upper = this.#stage.build.deps.rootfs.describe(containerId).Data.UpperDir;
+    if (!upper) return;
+    for (const path of [...this.#made].sort((a, b) => b.length - a.length)) {
+      if (resolveIn(upper, path, { followLast: false }) === path) removeIfEmpty(join(upper, path));
+    }
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 /** COPY and ADD: takes files from a source and makes a layer of them. */
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, writeFile } from 'node:fs/promises';
 import { createReadStream } from 'node:fs';
 import { join, posix } from 'node:path';
 import { invalid } from '../errors.ts';
@@ -78,7 +78,8 @@ async function inlineFiles(stage: StageRun, step: CopyStep): Promise<Part | unde
   for (const { name, content, expand } of step.heredocs) {
     if (name.includes('/')) throw invalid(`invalid heredoc name: ${name}`);
     const text = expand ? expandText(content, stage.escape, stage.words.lookup) : content;
-    await writeFile(join(root, name), text, { mode: 0o644 });
+    await writeFile(join(root, name), text);
+    await chmod(join(root, name), 0o644);
   }
   return {
     tree: { root, ignore: [] },

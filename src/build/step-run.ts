@@ -1,5 +1,5 @@
 /** RUN: an ordinary container of ours over what was built so far, with the step's mounts; its writable layer is the result. */
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cancelled, invalid } from '../errors.ts';
 import { shortId } from '../lib/ids.ts';
@@ -179,7 +179,8 @@ async function hostConfigOf(
   if (command.script !== undefined) {
     const directory = await mkdtemp(join(stage.build.directory, 'script-'));
     const path = join(directory, 'script');
-    await writeFile(path, command.script, { mode: 0o755 });
+    await writeFile(path, command.script);
+    await chmod(path, 0o755);
     mounts.push({ Type: 'bind', Source: path, Target: command.args[0]!, ReadOnly: true });
   }
   return { ...limits.hostConfig, NetworkMode: network, LogConfig: { Type: 'none' }, Mounts: mounts };

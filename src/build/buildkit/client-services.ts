@@ -1,5 +1,4 @@
 /** What a step may need of the client while it runs, asked over the session: credentials, secrets, the SSH agent, streams. */
-import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -9,6 +8,7 @@ import { Auth } from '../../generated/proto/buildkit/session_pb.ts';
 import { SSH } from '../../generated/proto/buildkit/ssh_pb.ts';
 import { Upload } from '../../generated/proto/buildkit/upload_pb.ts';
 import type { RegistryAuth } from '../../image/port.ts';
+import { drained } from '../grpc/drain.ts';
 import type { ClientServices } from '../types.ts';
 import type { Session } from './sessions.ts';
 
@@ -49,8 +49,7 @@ async function forward(session: Session, id: string, socket: Socket, signal: Abo
   })();
   inward.catch(() => {});
   try {
-    for await (const { data } of call.received)
-      if (!socket.write(data)) await Promise.race([once(socket, 'drain'), once(socket, 'close')]);
+    for await (const { data } of call.received) if (!socket.write(data)) await drained(socket);
   } finally {
     call.cancel();
     socket.destroy();

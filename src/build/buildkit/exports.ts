@@ -105,11 +105,18 @@ async function sendDirectory(deps: ExportDeps, root: string, index: number): Pro
     signal: deps.signal,
   });
   const files: string[] = [];
+  const links = new Map<string, string>();
   const telling = (async () => {
     for (const { path, stat } of walk(root)) {
       if (stat.isSocket()) continue;
       files.push(path);
-      await call.send({ type: Type.PACKET_STAT, stat: statOf(root, path, stat) });
+      const inode = `${stat.dev}:${stat.ino}`;
+      const first = stat.isFile() && stat.nlink > 1 ? links.get(inode) : undefined;
+      if (stat.isFile() && stat.nlink > 1) links.set(inode, first ?? path);
+      await call.send({
+        type: Type.PACKET_STAT,
+        stat: { ...statOf(root, path, stat), ...(first ? { linkname: first } : {}) },
+      });
     }
     await call.send({ type: Type.PACKET_STAT });
   })();

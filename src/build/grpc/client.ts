@@ -1,5 +1,4 @@
 /** A gRPC client over node:http2 on a connection it is handed. Every call has a deadline or a signal. */
-import { once } from 'node:events';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import {
@@ -12,6 +11,7 @@ import {
 } from '@bufbuild/protobuf';
 import { cancelled, unavailable } from '../../errors.ts';
 import { withDeadline } from '../../lib/deadline.ts';
+import { drained } from './drain.ts';
 import { encodeFrame } from './frame.ts';
 import { messagesOf } from './server.ts';
 import { decodeMessage, errorOf, OK } from './status.ts';
@@ -71,7 +71,7 @@ export class GrpcClient {
       async send(message) {
         if (stream.destroyed || stream.writableEnded) return;
         const bytes = toBinary(method.input, create(method.input, message) as MessageShape<M['input']>);
-        if (!stream.write(encodeFrame(bytes))) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+        if (!stream.write(encodeFrame(bytes))) await drained(stream);
       },
       received: receive(method, stream, signal),
     };

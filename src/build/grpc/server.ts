@@ -1,5 +1,4 @@
 /** A gRPC server over node:http2 on sockets it is handed: unary calls, and streams in either direction or both. */
-import { once } from 'node:events';
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import type { Duplex, Readable } from 'node:stream';
 import {
@@ -13,6 +12,7 @@ import {
 } from '@bufbuild/protobuf';
 import type { Logger } from 'pino';
 import { asDaemonError, cancelled, invalid, notImplemented } from '../../errors.ts';
+import { drained } from './drain.ts';
 import { encodeFrame, FrameReader } from './frame.ts';
 import { codeOf, encodeMessage, OK } from './status.ts';
 
@@ -103,7 +103,7 @@ export class GrpcServer {
       if (!handler) throw notImplemented(`unknown method ${path}`);
       for await (const message of handler(messagesOf(stream), { headers, signal: controller.signal })) {
         if (stream.destroyed) break;
-        if (!stream.write(encodeFrame(message))) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+        if (!stream.write(encodeFrame(message))) await drained(stream);
       }
     } catch (error) {
       failure = error;

@@ -6,7 +6,8 @@ export const UNIMPLEMENTED = 12;
 
 const CODES: Record<ErrorKind, number> = {
   cancelled: 1,
-  invalid: 3,
+  // BuildKit tells what is wrong with a Dockerfile or a step by UNKNOWN; clients print the name of any other code.
+  invalid: 2,
   deadline: 4,
   notFound: 5,
   conflict: 6,
@@ -18,7 +19,11 @@ const CODES: Record<ErrorKind, number> = {
   unauthorized: 16,
 };
 
-const KINDS = new Map(Object.entries(CODES).map(([kind, code]) => [code, kind as ErrorKind]));
+const KINDS = new Map<number, ErrorKind>([
+  ...Object.entries(CODES).map(([kind, code]) => [code, kind as ErrorKind] as const),
+  [2, 'internal'],
+  [3, 'invalid'],
+]);
 
 export const codeOf = (error: unknown): number => CODES[asDaemonError(error).kind];
 
