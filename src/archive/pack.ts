@@ -33,7 +33,8 @@ function headerOf(found: Found, name: string, type: TarType): TarHeader {
     uid: Number(stat.uid),
     gid: Number(stat.gid),
     size: type === 'file' ? Number(stat.size) : 0,
-    mtimeNs: stat.mtimeNs,
+    // Whole seconds, as dockerd has them: a fraction would cost every entry a header of its own.
+    mtimeNs: (stat.mtimeNs / 1_000_000_000n) * 1_000_000_000n,
     linkname: type === 'symlink' ? readlinkFd(found.fd, 'latin1') : '',
     major: device ? major(stat.rdev) : 0,
     minor: device ? minor(stat.rdev) : 0,

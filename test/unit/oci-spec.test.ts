@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { check } from '../../src/api/validate.ts';
 import { defaultConfig } from '../../src/config/defaults.ts';
 import type { HostFacts } from '../../src/host/port.ts';
 import { containerCapabilities, DEFAULT_CAPABILITIES } from '../../src/runtime/oci/capabilities.ts';
@@ -43,6 +44,17 @@ const mountAt = (built: ReturnType<typeof spec>, destination: string) =>
 
 describe('a plain container', () => {
   const built = spec();
+
+  test('has a document that fits the runtime specification, as has a privileged one with limits', () => {
+    const limited: HostSettings = { Privileged: true, Memory: 64 << 20, MemorySwap: -1, NanoCpus: 1e9, PidsLimit: -1 };
+    const ulimits: HostSettings = {
+      Ulimits: [{ Name: 'nofile', Soft: 1, Hard: 2 }],
+      Sysctls: { 'net.core.somaxconn': '1' },
+    };
+    for (const settings of [{}, limited, ulimits]) {
+      expect(() => check('oci-runtime-config', JSON.parse(JSON.stringify(spec(settings))))).not.toThrow();
+    }
+  });
 
   test('runs with Docker’s fourteen capabilities and inherits none (CVE-2022-24769)', () => {
     expect(built.process.capabilities.bounding).toEqual(DEFAULT_CAPABILITIES);
