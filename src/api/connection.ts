@@ -23,3 +23,18 @@ export const requestKey = (c: ApiContext): object => incomingOf(c) ?? c.req.raw;
 
 /** Fires `gone` of a request by hand: of one without a connection, whose answer nobody reads any more. */
 export const leavers = new WeakMap<object, () => void>();
+
+/** How long a client may take to close its side after we closed ours. */
+const LINGER_MS = 10_000;
+
+/**
+ * Ends our side and reads the rest of the client's: a socket that is closed with unread input in it is reset, and takes
+ * what was sent last away from the client.
+ */
+export function endGently(connection: Duplex): void {
+  connection.end();
+  if (connection.destroyed) return;
+  connection.resume();
+  const timer = setTimeout(() => connection.destroy(), LINGER_MS);
+  connection.once('close', () => clearTimeout(timer));
+}

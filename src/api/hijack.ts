@@ -7,15 +7,13 @@
  * side ends, and the socket goes when the client's side did too, or after a grace.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { Duplex, type Readable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { internal } from '../errors.ts';
-import { incomingOf, upgrades } from './connection.ts';
+import { endGently, incomingOf, upgrades } from './connection.ts';
 import type { ApiContext } from './kit.ts';
 import { frame, MULTIPLEXED, STDOUT } from './stream.ts';
-
-/** How long a client may take to close its side after we closed ours. */
-const LINGER_MS = 10_000;
 
 /**
  * `connection` holds the client's whole input, early bytes included. When `run` rejects, its message goes to the client in
@@ -48,12 +46,7 @@ async function serve(
     const words = Buffer.from(`${error instanceof Error ? error.message : String(error)}\r\n`);
     if (connection.writable) connection.write(contentType === MULTIPLEXED ? frame(STDOUT, words) : words);
   }
-  connection.end();
-  if (connection.destroyed) return;
-  // Input that nobody reads any more must not keep the end from being seen.
-  connection.resume();
-  const timer = setTimeout(() => connection.destroy(), LINGER_MS);
-  connection.once('close', () => clearTimeout(timer));
+  endGently(connection);
 }
 
 function takeOver(c: ApiContext, incoming: IncomingMessage, contentType: string): Duplex {
@@ -64,7 +57,8 @@ function takeOver(c: ApiContext, incoming: IncomingMessage, contentType: string)
   // The response object is what tells `gone`; it no longer sees the socket's end by itself.
   socket.once('close', () => outgoing.emit('close'));
   if (upgraded) {
-    outgoing.detachSocket(incoming.socket);
+    // The very stream that was assigned: with a body still to come it is not the request's socket.
+    outgoing.detachSocket(upgraded.socket as Socket);
     if (upgraded.head.length) socket.unshift(upgraded.head);
     socket.write(head);
     return socket;

@@ -7,7 +7,7 @@ import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { invalid } from '../errors.ts';
-import { upgrades } from './connection.ts';
+import { endGently, upgrades } from './connection.ts';
 import type { Api } from './kit.ts';
 import { tlsOptions } from './tls.ts';
 import { listenUnix } from './unix-socket.ts';
@@ -166,7 +166,7 @@ function makeServer(options: ListenOptions, secure: ReturnType<typeof tlsOptions
     outgoing.assignSocket(socket);
     outgoing.once('finish', () => {
       outgoing.detachSocket(socket);
-      socket.destroySoon();
+      endGently(socket);
     });
     void answer(incoming, outgoing);
   });

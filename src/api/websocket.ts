@@ -1,5 +1,6 @@
 /** Websocket answers, for attach and the visualizer. */
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { invalid } from '../errors.ts';
@@ -17,7 +18,7 @@ export function websocket(c: ApiContext, run: (socket: WebSocket) => void | Prom
   if (!upgraded || incoming.headers.upgrade?.toLowerCase() !== 'websocket')
     throw invalid('this address answers websocket requests only');
   const outgoing = c.env.outgoing as ServerResponse;
-  outgoing.detachSocket(incoming.socket);
+  outgoing.detachSocket(upgraded.socket as Socket);
   upgraded.socket.once('close', () => outgoing.emit('close'));
   server ??= new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: LARGEST_MESSAGE });
   server.handleUpgrade(incoming, upgraded.socket, upgraded.head, (socket) => void serve(socket, run));

@@ -116,6 +116,26 @@ describe('a taken connection', () => {
     );
   });
 
+  test('may have its body in a later packet than its head', async () => {
+    const { path } = await attach();
+    const client = rawClient(path, head('GET /_ping'));
+    await eventually(() => client.text().endsWith('OK'));
+    client.socket.write(
+      head(
+        'POST /exec/e1/start',
+        ...UPGRADE.trim().split('\r\n'),
+        'Content-Type: application/json',
+        'Content-Length: 13',
+      ),
+    );
+    // Read as two packets: nothing tells that the first has been read, but a turn of the server's loop.
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    client.socket.write('{"Tty":false}');
+    await eventually(() => client.text().includes('tty false, '));
+    client.socket.end('late');
+    expect((await client.ended).endsWith('input late')).toBe(true);
+  });
+
   test('tells an error in the stream when it comes after the answer began, and as an answer before', async () => {
     const { path } = await attach();
     const request = head(
