@@ -91,7 +91,7 @@ export function namespaceLines(endpoint: EndpointRecord): string[] {
         `addr add ${address}${address.includes('/') ? '' : address.includes(':') ? '/64 nodad' : '/16'} dev ${ifname}`,
     ),
   ];
-  return ['link set lo up', ...addresses, `link set ${ifname} up`];
+  return [...addresses, `link set ${ifname} up`];
 }
 
 /** The default route of a family by way of one endpoint; empty when that has no gateway. */

@@ -4,9 +4,11 @@
  */
 import { mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { umountIfMounted } from '../host/ffi.ts';
+import { mount, MS, umountIfMounted } from '../host/ffi.ts';
+import type { Clock } from '../lib/clock.ts';
 import { runTool } from '../lib/spawn.ts';
 import { parseSubnet, type Subnet } from './address.ts';
+import { SpareNamespaces } from './spare-namespaces.ts';
 
 const DEADLINE_MS = 15_000;
 /** statfs(2) of a namespace file. */
@@ -40,31 +42,38 @@ const sysctlLines = (sysctls: Record<string, string>): string =>
     .map(([name, value]) => `printf %s ${quoted(value)} > ${quoted(sysctlPath(name))}\n`)
     .join('');
 
+/**
+ * What every new namespace gets. IPv6 is off on its links, whatever the host's default is, until an endpoint has an
+ * IPv6 address.
+ */
+const setupScript = (ipv6: boolean): string =>
+  [...(ipv6 ? ['echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'] : []), 'ip link set lo up'].join(' && ');
+
 export class Links {
   readonly directory: string;
+  #setup: string;
+  #spares: SpareNamespaces;
 
-  constructor(directory: string) {
+  constructor(directory: string, options: { ipv6: boolean; clock: Clock }) {
     this.directory = directory;
+    this.#setup = setupScript(options.ipv6);
+    this.#spares = new SpareNamespaces(this.#setup, options.clock);
   }
 
   path(sandboxId: string): string {
     return join(this.directory, sandboxId.slice(0, 12));
   }
 
-  /**
-   * In a new namespace IPv6 is off on every link, whatever the host's default is, until an endpoint has an IPv6 address.
-   * The loopback comes up with the first endpoint, or here when there will be none.
-   */
-  async makeNamespace(path: string, options: { ipv6: boolean; loopback: boolean }): Promise<void> {
+  /** A ready one if there is one; otherwise a helper makes it. Resolves when the namespace lies at `path`. */
+  async makeNamespace(path: string): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     await writeFile(path, '', { mode: 0o444 });
-    const steps = [
-      ...(options.ipv6 ? ['echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'] : []),
-      ...(options.loopback ? ['exec ip link set lo up'] : []),
-    ];
-    await runTool('unshare', [`--net=${path}`, ...(steps.length ? ['sh', '-c', steps.join('; ')] : ['true'])], {
-      deadline: DEADLINE_MS,
-    });
+    if (this.#spares.take((spare) => mount(spare, path, '', MS.BIND))) return;
+    await runTool('unshare', [`--net=${path}`, 'sh', '-c', this.#setup], { deadline: DEADLINE_MS });
+  }
+
+  close(): void {
+    this.#spares.close();
   }
 
   async removeNamespace(path: string): Promise<void> {

@@ -39,7 +39,7 @@ export interface NetworkRoom extends Room {
 
 export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }): Promise<NetworkRoom> {
   const { config, log, clock, bus, store, reactor, host } = deps;
-  const links = new Links(join(config.execRoot, 'netns'));
+  const links = new Links(join(config.execRoot, 'netns'), { ipv6: host.ipv6, clock });
   const tag = tagOf(config.dataRoot);
   /** Families in which we made the host a router; kept, for at the next start it is one already. */
   const guards = store.collection<{ family: 4 | 6 }>(FORWARDING);
@@ -238,6 +238,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
     async stop() {
       stopped = true;
       cancelWatch();
+      links.close();
       await Promise.all([networkLinks.close(), reservations.close(), sandboxes.settled()]);
     },
     routes: (api) =>

@@ -24,7 +24,7 @@ import type { Firewall } from './firewall.ts';
 import { portElements } from './firewall-rules.ts';
 import type { Links } from './links.ts';
 import type { EndpointConfig, Sandbox, SandboxRequest } from './port.ts';
-import { isLinked, Plumbing } from './plumbing.ts';
+import { Plumbing } from './plumbing.ts';
 import { portWishes } from './ports.ts';
 import { Publishing } from './publishing.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
@@ -141,10 +141,9 @@ export class Sandboxes {
       this.#put(sandbox);
       undo.push('record', () => this.#drop(sandbox));
       if (netnsPath) undo.push('namespace', () => links.removeNamespace(netnsPath));
-      const loopback = !endpoints.some(isLinked);
       // Both are waited for, whatever happens: what comes after its undo stays for ever.
       const attempts = await Promise.allSettled([
-        netnsPath ? links.makeNamespace(netnsPath, { ipv6: this.#deps.ipv6, loopback }) : undefined,
+        netnsPath ? links.makeNamespace(netnsPath) : undefined,
         this.#files.write(sandbox),
       ]);
       for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
