@@ -95,6 +95,38 @@ describe('the shim runtime', () => {
     expect(await runtime.list()).toEqual([]);
   });
 
+  it('runs many execs at once, each with its own exit, and keeps no descriptor of them', async () => {
+    const task = await started(await bundle('sleep 1000'));
+    const descriptors = (): number => readdirSync('/proc/self/fd').length;
+    const before = descriptors();
+    const one = async (number: number): Promise<void> => {
+      const spec = { execId: `e${number}`, terminal: false, stdin: number % 2 === 0 };
+      const exec = await task.exec({ ...spec, process: ociProcess(`echo ${number}; exit ${number}`) });
+      const output = text(exec);
+      exec.io.stderr!.resume();
+      await exec.start();
+      expect((await exec.exited).exitCode).toBe(number);
+      await exec.delete();
+      expect(await output).toBe(`${number}\n`);
+    };
+    await Promise.all(Array.from({ length: 20 }, (_, number) => one(number)));
+    const broken = await task.exec({
+      execId: 'broken',
+      process: { ...ociProcess(''), args: ['/nope'] },
+      terminal: false,
+      stdin: false,
+    });
+    await expect(broken.start()).rejects.toThrow(/exec: "\/nope": stat \/nope: no such file or directory/);
+    expect(await broken.exited).toMatchObject({ exitCode: 128, synthesised: true });
+    await broken.delete();
+    broken.io.stdout.resume();
+    broken.io.stderr!.resume();
+    await eventually(() => descriptors() <= before);
+    await task.kill(9);
+    await task.exited;
+    await task.delete();
+  });
+
   it('gives a terminal its size, its bytes raw, and no stderr', async () => {
     const task = await runtime.create(
       await bundle('read line; stty size; echo "$line" >&2', { terminal: true, stdin: true }),

@@ -6,7 +6,7 @@ import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
 import type { ExitStatus, Process, ProcessIo } from '../port.ts';
 import type { Deadlines } from './deadlines.ts';
 import type { Pipes } from './pipes.ts';
-import type { Shim } from './shim.ts';
+import { FAILED_START, type Shim } from './shim.ts';
 
 const SIGKILL = 9;
 
@@ -69,18 +69,16 @@ export class ShimProcess implements Process {
   }
 
   async start(): Promise<void> {
-    this.shim.busy++;
     try {
-      const { id } = this;
-      const reply = await this.call(Service.method.start, { id, execId: this.#execId }, this.deadlines.start);
+      const input = { id: this.id, execId: this.#execId };
+      const reply = await this.shim.exclusive(() => this.call(Service.method.start, input, this.deadlines.start));
       this.#started = true;
       this.#pid = reply.pid;
     } catch (error) {
-      this.#settle(this.shim.madeUpExit());
+      this.#settle(this.shim.madeUpExit(FAILED_START));
       throw error;
     } finally {
       this.#inputOpen.resolve();
-      this.shim.busy--;
     }
   }
 

@@ -112,7 +112,8 @@ class ShimRuntime implements Runtime {
     const { id, bundle, terminal } = spec;
     const rootfs = spec.rootfs.map((mount) => ({ ...mount, target: '' }));
     const input = { id, bundle, terminal, rootfs, ...pipes.paths, options: any };
-    const reply = await shim.call(Service.method.create, input, { deadline: this.#deadlines.create, id });
+    const call = { deadline: this.#deadlines.create, id };
+    const reply = await shim.exclusive(() => shim.call(Service.method.create, input, call));
     return reply.pid;
   }
 

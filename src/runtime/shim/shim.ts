@@ -8,6 +8,7 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import type { Logger } from 'pino';
 import { DaemonError, unavailable } from '../../errors.ts';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
+import { Lanes } from '../../lib/lanes.ts';
 import type { ExitStatus } from '../port.ts';
 import { TtrpcClient } from '../ttrpc/client.ts';
 import { openEndlessReader } from './fifo.ts';
@@ -24,6 +25,9 @@ import {
 const CONNECT_MS = 2_000;
 const RECONNECT_TRIES = 5;
 const LIVENESS_MS = 2_000;
+const KILLED = 137;
+/** The exit of a process that was asked to start and did not. */
+export const FAILED_START = 128;
 
 export interface ShimHooks {
   log: Logger;
@@ -38,8 +42,9 @@ export class Shim {
   readonly directory: string;
   /** Containers it holds. */
   readonly containers = new Set<string>();
-  /** Calls under way that hold the shim's locks (create, start). */
+  /** Calls under way or waiting that hold the shim's locks (create, start). */
   busy = 0;
+  #lane = new Lanes();
   #bootstrap: Bootstrap;
   #namespace: string;
   #client: TtrpcClient;
@@ -120,6 +125,15 @@ export class Shim {
     return this.#pid;
   }
 
+  /**
+   * Creates and starts, one at a time. The shim would do no other: but while several wait inside it, it can neither tell
+   * of an exit nor answer any other call.
+   */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    this.busy++;
+    return this.#lane.run('', work).finally(() => this.busy--);
+  }
+
   /** One call with a deadline. `id` is the container it is for: when time runs out, its hung runtime is killed. */
   async call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -141,12 +155,11 @@ export class Shim {
     while (await this.#connected()) {
       try {
         const reply = await this.#client.call(Service.method.wait, { id, execId });
-        const at = reply.exitedAt ?? { seconds: 0n, nanos: 0 };
-        return {
-          exitCode: reply.exitStatus,
-          exitedAtNano: at.seconds * 1_000_000_000n + BigInt(at.nanos),
-          synthesised: false,
-        };
+        const { seconds = 0n, nanos = 0 } = reply.exitedAt ?? {};
+        // Go's zero time: it failed to start, so it has no exit of its own.
+        if (seconds <= 0n) return this.madeUpExit(reply.exitStatus || FAILED_START);
+        const exitedAtNano = seconds * 1_000_000_000n + BigInt(nanos);
+        return { exitCode: reply.exitStatus, exitedAtNano, synthesised: false };
       } catch (error) {
         if (error instanceof DaemonError && error.code === 'connection-closed') continue;
         this.#hooks.log.warn({ err: error, container: id, exec: execId }, 'the exit of a process is not known');
@@ -159,8 +172,8 @@ export class Shim {
     return this.madeUpExit();
   }
 
-  madeUpExit(): ExitStatus {
-    return { exitCode: 137, exitedAtNano: BigInt(this.#hooks.now()) * 1_000_000n, synthesised: true };
+  madeUpExit(exitCode = KILLED): ExitStatus {
+    return { exitCode, exitedAtNano: BigInt(this.#hooks.now()) * 1_000_000n, synthesised: true };
   }
 
   /** Ends the shim if it serves nobody, and removes its files. */
