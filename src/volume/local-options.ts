@@ -1,5 +1,5 @@
 /** Options of the local driver: type, o and device, as mount(8) takes them. */
-import { invalid, notImplemented } from '../errors.ts';
+import { invalid } from '../errors.ts';
 import { MS } from '../host/ffi.ts';
 
 export interface LocalMount {
@@ -41,7 +41,7 @@ export const isRemote = (type: string): boolean => REMOTE.has(type);
 
 export function validateLocalOptions(options: Readonly<Record<string, string>>): void {
   for (const name of Object.keys(options)) if (!KNOWN.has(name)) throw invalid(`invalid option: "${name}"`);
-  if ('size' in options) throw notImplemented('quota size requested but no quota support');
+  if ('size' in options) throw invalid('quota size requested but no quota support');
   for (const [name, required] of Object.entries(REQUIRES)) {
     if (!(name in options)) continue;
     const missing = required.find((other) => !(other in options));
