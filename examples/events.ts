@@ -28,6 +28,7 @@ const connection = (after: number): Observable<DockerEvent> =>
       if (answer.statusCode !== 200) return observer.error(new Error(`the daemon answered ${answer.statusCode}`));
       createInterface({ input: answer })
         .on('line', (line) => observer.next(JSON.parse(line) as DockerEvent))
+        .on('error', (error) => observer.error(error))
         .on('close', () => observer.error(new Error('the daemon closed the stream')));
     });
     call.on('error', (error) => observer.error(error));
