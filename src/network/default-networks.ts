@@ -125,7 +125,6 @@ function poolOf(cidr: string, config: Config): PoolRecord {
     subnet: `${formatAddress({ family: subnet.family, value: subnet.base })}/${subnet.bits}`,
     ...(range ? { ipRange: config.fixedCidr } : {}),
     gateway: formatAddress(address),
-    gatewayGiven: true,
     given: false,
     aux: other ? { DefaultGatewayIPv4: formatAddress(other) } : {},
   };

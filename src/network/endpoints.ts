@@ -17,8 +17,6 @@ const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
 
 export interface WantedEndpoint {
   network: NetworkRecord;
-  /** As the request names it. */
-  key: string;
   config: EndpointConfig;
 }
 
@@ -30,7 +28,7 @@ export function wantedEndpoints(registry: NetworkRegistry, request: SandboxReque
     const config = request.endpoints[key] ?? {};
     const known = found.get(network.id);
     // The mode may give by name what the endpoints give by id.
-    if (!known || Object.keys(known.config).length === 0) found.set(network.id, { network, key, config });
+    if (!known || Object.keys(known.config).length === 0) found.set(network.id, { network, config });
   }
   return [...found.values()];
 }
@@ -93,11 +91,10 @@ export function allocateEndpoint(
   wanted: WantedEndpoint,
   ifnames: Set<string>,
 ): EndpointRecord {
-  const { network, key, config } = wanted;
+  const { network, config } = wanted;
   const plain = network.driver === 'host' || network.driver === 'null';
   const endpoint: EndpointRecord = {
     networkId: network.id,
-    key,
     endpointId: newId(),
     ifname: '',
     hostLink: '',

@@ -6,8 +6,7 @@ export interface HostsInput {
   domainname: string;
   /** The container's own addresses. */
   addresses: readonly string[];
-  /** "name:address" as --add-host has them; host-gateway is translated by the caller. */
-  extraHosts: readonly string[];
+  extraHosts: readonly { name: string; address: string }[];
   links: readonly { address: string; names: readonly string[] }[];
   ipv6: boolean;
 }
@@ -22,7 +21,7 @@ export function hostsText(input: HostsInput): string {
       ['ff02::1', 'ip6-allnodes'],
       ['ff02::2', 'ip6-allrouters'],
     );
-  lines.push(...extraLines(input.extraHosts));
+  for (const extra of input.extraHosts) lines.push([extra.address, extra.name]);
   for (const link of input.links) lines.push([link.address, [...new Set(link.names)].join(' ')]);
   const full = input.domainname ? `${input.hostname}.${input.domainname}` : '';
   const own = [full, input.hostname].filter(Boolean).join(' ');
@@ -30,12 +29,10 @@ export function hostsText(input: HostsInput): string {
   return lines.map(([address, names]) => `${address}\t${names}\n`).join('');
 }
 
-/** "name:address" or "name=address", the address with or without brackets. */
-export function extraLines(extraHosts: readonly string[]): [string, string][] {
-  return extraHosts.flatMap((entry) => {
-    const match = /^([^:=]+)[:=](.+)$/.exec(entry);
-    return match ? [[match[2]!.replace(/^\[(.*)\]$/, '$1'), match[1]!] as [string, string]] : [];
-  });
+/** "name:address" or "name=address" of --add-host, the address with or without brackets. */
+export function parseExtraHost(entry: string): { name: string; address: string } | undefined {
+  const [, name, address] = /^([^:=]+)[:=](.+)$/.exec(entry) ?? [];
+  return name && address ? { name, address: address.replace(/^\[(.*)\]$/, '$1') } : undefined;
 }
 
 export interface ResolvConf {

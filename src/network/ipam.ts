@@ -195,7 +195,6 @@ function planGiven(config: IpamConfig, request: PoolRequest): PoolRecord {
     subnet: formatSubnet(subnet),
     ...(range ? { ipRange: formatSubnet(range) } : {}),
     gateway,
-    gatewayGiven: Boolean(config.Gateway),
     given: true,
     aux,
   };
@@ -222,14 +221,7 @@ function planDefault(family: Family, request: PoolRequest, planned: readonly Poo
       const clash = taken.find((other) => overlaps(subnet, other));
       // Steps over what is in the way at once: a pool may have more pieces than could be counted.
       if (clash) value += ((lastOf(clash) - value) / step + 1n) * step;
-      else
-        return {
-          subnet: formatSubnet(subnet),
-          gateway: new Pool(subnet).next()!,
-          gatewayGiven: false,
-          given: false,
-          aux: {},
-        };
+      else return { subnet: formatSubnet(subnet), gateway: new Pool(subnet).next()!, given: false, aux: {} };
     }
   }
   throw invalid('all predefined address pools have been fully subnetted', { code: 'pools-exhausted' });

@@ -16,11 +16,8 @@ const NSFS_MAGIC = 0x6e736673;
 
 export interface LinkInfo {
   name: string;
-  kind: string;
   alias: string;
-  master: string;
   addresses: string[];
-  up: boolean;
 }
 
 /** What is done inside a namespace, in this order. */
@@ -128,20 +125,14 @@ export class Links {
     const found = JSON.parse(stdout || '[]') as {
       ifname?: string;
       ifalias?: string;
-      master?: string;
-      flags?: string[];
-      linkinfo?: { info_kind?: string };
       addr_info?: { local?: string; prefixlen?: number }[];
     }[];
     return found
       .filter((link) => link.ifname)
       .map((link) => ({
         name: link.ifname!,
-        kind: link.linkinfo?.info_kind ?? '',
         alias: link.ifalias ?? '',
-        master: link.master ?? '',
         addresses: (link.addr_info ?? []).map((address) => `${address.local}/${address.prefixlen}`),
-        up: link.flags?.includes('UP') ?? false,
       }));
   }
 

@@ -17,7 +17,6 @@ export interface PoolRecord {
   ipRange?: string;
   /** Always an address of the subnet; whether a link carries it depends on the driver. */
   gateway: string;
-  gatewayGiven: boolean;
   /** The client named the subnet; only then it may ask for static addresses. */
   given: boolean;
   aux: Record<string, string>;
@@ -51,8 +50,6 @@ export interface NetworkRecord {
 
 export interface EndpointRecord {
   networkId: string;
-  /** Name under which the container asked for the network. */
-  key: string;
   endpointId: string;
   /** In the container. */
   ifname: string;

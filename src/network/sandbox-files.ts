@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import {
   embeddedResolvConf,
   hostsText,
+  parseExtraHost,
   parseResolvConf,
   plainResolvConf,
   type ResolvConf,
@@ -64,18 +65,15 @@ export class SandboxFiles {
   /** On the host's network: the host's own names and those asked for. */
   async #hostHosts(sandbox: SandboxRecord): Promise<string> {
     const own = await readFile('/etc/hosts', 'utf8').catch(() => '127.0.0.1\tlocalhost\n');
-    const extra = this.#extraHosts(sandbox).map(([name, address]) => `${address}\t${name}\n`);
+    const extra = this.#extraHosts(sandbox).map(({ name, address }) => `${address}\t${name}\n`);
     return `${own}${own.endsWith('\n') ? '' : '\n'}${extra.join('')}`;
   }
 
-  #extraHosts(sandbox: SandboxRecord): [name: string, address: string][] {
+  #extraHosts(sandbox: SandboxRecord): { name: string; address: string }[] {
     return sandbox.request.extraHosts.flatMap((entry) => {
-      const match = /^([^:=]+)[:=](.+)$/.exec(entry);
-      if (!match) return [];
-      const [, name = '', address = ''] = match;
-      return (address === 'host-gateway' ? this.#hostGateways() : [address.replace(/^\[(.*)\]$/, '$1')]).map(
-        (one): [string, string] => [name, one],
-      );
+      const extra = parseExtraHost(entry);
+      if (extra?.address !== 'host-gateway') return extra ? [extra] : [];
+      return this.#hostGateways().map((address) => ({ name: extra.name, address }));
     });
   }
 
@@ -103,7 +101,7 @@ export class SandboxFiles {
       hostname: request.hostname,
       domainname: request.domainname,
       addresses: sandbox.endpoints.flatMap((endpoint) => [endpoint.ipv4, endpoint.ipv6]),
-      extraHosts: this.#extraHosts(sandbox).map(([name, address]) => `${name}=${address}`),
+      extraHosts: this.#extraHosts(sandbox),
       links: [...links, ...this.#peers(sandbox)],
       ipv6: this.#deps.ipv6,
     });

@@ -245,7 +245,7 @@ export class Sandboxes {
           'container cannot be connected to multiple networks with one of the networks in private (none) mode',
         );
       const taken = new Set(sandbox.endpoints.map((one) => one.ifname));
-      const endpoint = await this.#allocate(sandbox.request, { network: record, key: network, config }, taken);
+      const endpoint = await this.#allocate(sandbox.request, { network: record, config }, taken);
       const after: SandboxRecord = { ...sandbox, endpoints: [...sandbox.endpoints, endpoint] };
       this.#put(after);
       try {

@@ -14,7 +14,7 @@ export const PRUNE_FILTERS = ['label', 'label!', 'until'] as const;
 
 export interface NetworkService {
   list(filters: Filters): NetworkView[];
-  inspect(name: string, options: { verbose: boolean; scope: string | undefined }): NetworkView;
+  inspect(name: string, options: { verbose: boolean }): NetworkView;
   create(body: NetworkCreate): Promise<{ Id: string; Warning: string }>;
   remove(name: string): Promise<void>;
   connect(name: string, container: string, endpoint: EndpointConfig): Promise<void>;

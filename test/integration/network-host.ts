@@ -90,7 +90,7 @@ const calls: Record<string, (...args: any[]) => unknown> = {
   disconnect: (name: string, network: string) => room.networks.disconnect(request(name).containerId, network, false),
   create: (body: { Name: string }) => room.service.create(body),
   remove: (name: string) => room.service.remove(name),
-  inspect: (name: string) => room.service.inspect(name, { verbose: true, scope: undefined }),
+  inspect: (name: string) => room.service.inspect(name, { verbose: true }),
   reach: (from: string, to: string) => room.explainReach(from, to),
   inspectKernel: () => room.inspectKernel(),
   events: () => deps.events('network'),

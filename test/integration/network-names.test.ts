@@ -137,17 +137,25 @@ describe('a user-defined network', () => {
     const both: Sandbox = await host.call('connect', 'lone', 'front', {
       Aliases: ['friend'],
       MacAddress: '02:00:00:00:00:42',
+      GwPriority: 10,
+      DriverOpts: {
+        'com.docker.network.endpoint.ifname': 'lan0',
+        'com.docker.network.endpoint.sysctls': 'net.ipv4.conf.IFNAME.log_martians=1',
+      },
     });
     expect(Object.keys(both.endpoints).sort()).toEqual(['bridge', 'front']);
     expect(both.endpoints.front!.MacAddress).toBe('02:00:00:00:00:42');
-    expect(await host.sh('ip -br link show eth1', lone.netnsPath)).toContain('02:00:00:00:00:42');
+    expect(await host.sh('ip -br link show lan0', lone.netnsPath)).toContain('02:00:00:00:00:42');
+    expect(await host.sh('cat /proc/sys/net/ipv4/conf/lan0/log_martians', lone.netnsPath)).toBe('1');
+    expect(await host.sh('ip route show default', lone.netnsPath)).toContain('via 10.89.0.1 dev lan0');
     expect(await host.get('http://10.89.0.129/', lone.netnsPath)).toContain('from ');
     expect(await dig(web.netnsPath, 'friend')).toBe(both.endpoints.front!.IPAddress);
     expect(await host.call('reach', 'lone', 'web')).toMatchObject({ reachable: true });
     const back: Sandbox = await host.call('disconnect', 'lone', 'front');
     expect(Object.keys(back.endpoints)).toEqual(['bridge']);
     expect(await dig(web.netnsPath, 'friend')).not.toContain('10.89');
-    expect(await host.sh('ip -br link', lone.netnsPath)).not.toContain('eth1');
+    expect(await host.sh('ip -br link', lone.netnsPath)).not.toContain('lan0');
+    expect(await host.sh('ip route show default', lone.netnsPath)).toContain('via 172.17.0.1 dev eth0');
     await expect(host.call('disconnect', 'lone', 'front')).rejects.toThrow('is not connected to network front');
     await host.call('down', 'lone');
   });

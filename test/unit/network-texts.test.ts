@@ -6,6 +6,7 @@ import { Names } from '../../src/network/dns/names.ts';
 import {
   embeddedResolvConf,
   hostsText,
+  parseExtraHost,
   parseResolvConf,
   plainResolvConf,
   resolvConfText,
@@ -115,7 +116,7 @@ describe('files of a container', () => {
       hostname: 'web',
       domainname: 'example.org',
       addresses: ['172.17.0.2', ''],
-      extraHosts: ['db:10.0.0.1', 'six=[::2]'],
+      extraHosts: ['db:10.0.0.1', 'six=[::2]', 'nonsense'].flatMap((entry) => parseExtraHost(entry) ?? []),
       links: [{ address: '172.17.0.3', names: ['cache', 'c1', 'c1'] }],
       ipv6: false,
     });

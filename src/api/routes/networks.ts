@@ -45,9 +45,7 @@ export function networksRoutes(api: Api, networks: NetworkRoutesService): void {
     return c.json({ NetworksDeleted: await networks.prune(filters, untilOf(filters)) });
   });
 
-  api.get('/networks/:name', (c) =>
-    c.json(networks.inspect(c.req.param('name'), { verbose: flag(c, 'verbose'), scope: text(c, 'scope') })),
-  );
+  api.get('/networks/:name', (c) => c.json(networks.inspect(c.req.param('name'), { verbose: flag(c, 'verbose') })));
 
   api.delete('/networks/:name', async (c) => {
     await networks.remove(c.req.param('name'));
