@@ -11,6 +11,7 @@ import type { LogStream, LogWriter } from '../logs/port.ts';
 import type { Process } from '../runtime/port.ts';
 import { AttachedClient, type AttachEnd, type InputSink } from './client.ts';
 import { parseDetachKeys } from './detach-keys.ts';
+import { Pump } from './pump.ts';
 
 export type { AttachEnd } from './client.ts';
 
@@ -53,7 +54,7 @@ export class StreamBroker {
   #options: BrokerOptions;
   #clients = new Set<AttachedClient>();
   #process: BrokerProcess | undefined;
-  #run = 0;
+  #pumps: Pump[] = [];
   #connected = Promise.withResolvers<void>();
   #drained: Promise<void> = Promise.resolve();
   #closed = false;
@@ -73,13 +74,15 @@ export class StreamBroker {
 
   /** A new run; before the process starts, so that no byte is missed. Returns `drained` of this run. */
   connect(process: BrokerProcess, log?: LogWriter): Promise<void> {
-    const run = ++this.#run;
+    this.#stopPumps();
     this.#process = process;
     this.#connected.resolve();
-    const outputs: Promise<void>[] = [this.#pump('stdout', process.io.stdout, log)];
-    if (process.io.stderr) outputs.push(this.#pump('stderr', process.io.stderr, log));
-    this.#drained = Promise.all(outputs).then(() => {
-      if (run === this.#run) this.#ended();
+    const { stdout, stderr } = process.io;
+    const pumps = [this.#pump('stdout', stdout, log)];
+    if (stderr) pumps.push(this.#pump('stderr', stderr, log));
+    this.#pumps = pumps;
+    this.#drained = Promise.all(pumps.map((pump) => pump.drained)).then(() => {
+      if (pumps === this.#pumps) this.#ended();
     });
     return this.#drained;
   }
@@ -100,10 +103,18 @@ export class StreamBroker {
     };
   }
 
-  /** Ends every attachment; the container is being removed. */
+  /**
+   * Ends every attachment and stops reading: the container is being removed, or the daemon leaves it to the next. All
+   * that was read has gone to the log when this returns; the log is closed after it.
+   */
   close(): void {
     this.#closed = true;
+    this.#stopPumps();
     for (const client of this.#clients) client.finish('ended');
+  }
+
+  #stopPumps(): void {
+    for (const pump of this.#pumps) pump.stop();
   }
 
   /** A client's way to the process. What comes before there is one waits, and is forgotten with its client. */
@@ -146,41 +157,15 @@ export class StreamBroker {
     });
   }
 
-  #pump(stream: LogStream, source: Readable, log: LogWriter | undefined): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    let logging: Promise<unknown> = Promise.resolve();
-    let complained = false;
-    const complain = (error: unknown): void => {
-      if (!complained) this.#options.onLogError?.(error);
-      complained = true;
-    };
-    const writeLog = (chunk: Buffer): Promise<void> | undefined => {
-      try {
-        const wait = log?.write(stream, chunk)?.catch(complain);
-        if (wait) logging = wait;
-        return wait;
-      } catch (error) {
-        complain(error);
-        return undefined;
-      }
-    };
-    const take = (chunk: Buffer): void => {
-      const waits: Promise<void>[] = [];
-      const add = (wait: Promise<void> | undefined): void => void (wait && waits.push(wait));
-      add(writeLog(chunk));
-      const heldUp = log !== undefined || this.#clients.size > 1;
-      for (const client of this.#clients) add(client.push(stream, chunk, heldUp));
-      if (!waits.length) return;
-      source.pause();
-      void Promise.all(waits).then(() => source.resume());
-    };
-    const finish = (): void => void logging.then(() => resolve());
-    source.on('data', take);
-    source.on('error', () => {});
-    source.once('end', finish);
-    source.once('close', finish);
-    if (source.readableEnded || source.destroyed) finish();
-    return promise;
+  #pump(stream: LogStream, source: Readable, log: LogWriter | undefined): Pump {
+    return new Pump(source, {
+      log: (chunk) => log?.write(stream, chunk),
+      clients: (chunk) => {
+        const heldUp = log !== undefined || this.#clients.size > 1;
+        return [...this.#clients].flatMap((client) => client.push(stream, chunk, heldUp) ?? []);
+      },
+      logFailed: (error) => this.#options.onLogError?.(error),
+    });
   }
 
   /** The run is over: its clients have seen everything. The next run has clients of its own. */

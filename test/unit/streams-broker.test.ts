@@ -156,6 +156,27 @@ describe('the streams of a container', () => {
     process.end();
   });
 
+  it('are let go when the broker closes, with all that was read in the log', async () => {
+    const streams = broker();
+    const process = processOf();
+    let logged = '';
+    const log: LogWriter = {
+      write(_stream, chunk) {
+        logged += Buffer.from(chunk).toString();
+        return logged.length > 5 ? new Promise(() => {}) : undefined;
+      },
+      close: async () => {},
+    };
+    void streams.connect(process, log);
+    process.stdout.write('first ');
+    await eventually(() => process.stdout.isPaused());
+    process.stdout.write('second');
+    streams.close();
+    expect(logged).toBe('first second');
+    expect(process.stdout.destroyed && process.stderr.destroyed).toBe(true);
+    expect(() => streams.attach(everything)).toThrow('the container is being removed');
+  });
+
   it('forget the input of a client that left before the start', async () => {
     const streams = broker();
     const client = clientOf();

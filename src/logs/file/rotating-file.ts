@@ -14,11 +14,12 @@ import {
   fstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import type { FileOptions } from '../options.ts';
@@ -31,6 +32,7 @@ export interface RotatingFileOptions extends FileOptions {
 }
 
 const MODE = 0o640;
+const COMPRESSING = '.compressing';
 
 export class RotatingFile {
   #options: RotatingFileOptions;
@@ -45,7 +47,11 @@ export class RotatingFile {
 
   constructor(options: RotatingFileOptions) {
     this.#options = options;
-    mkdirSync(dirname(options.path), { recursive: true, mode: 0o710 });
+    const directory = dirname(options.path);
+    mkdirSync(directory, { recursive: true, mode: 0o710 });
+    // Left by a crash; what was being compressed is still there as it was.
+    for (const name of readdirSync(directory))
+      if (name.endsWith(COMPRESSING)) rmSync(join(directory, name), { force: true });
     this.#fd = openSync(options.path, 'a+', MODE);
     try {
       options.repair(this.#fd, fstatSync(this.#fd).size);
@@ -111,7 +117,7 @@ export class RotatingFile {
   /** By the time this ends the file may have moved on, or gone. */
   async #compress(generation: number): Promise<void> {
     const { path, maxFiles } = this.#options;
-    const temporary = `${path}.${generation}.compressing`;
+    const temporary = `${path}.${generation}${COMPRESSING}`;
     const source = openSync(`${path}.1`, 'r');
     const target: WriteStream = createWriteStream(temporary, { mode: MODE });
     try {

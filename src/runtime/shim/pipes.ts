@@ -25,6 +25,13 @@ export interface Pipes {
   destroy(): void;
 }
 
+/** An output that nobody came to read would keep its descriptor for ever. */
+const UNREAD_MS = 5_000;
+
+function dropUnread(output: Socket | undefined): void {
+  if (output && !output.listenerCount('data') && !output.listenerCount('readable')) output.destroy();
+}
+
 /** Makes what is missing and opens our ends; before Create, which waits for the readers. */
 export function openPipes(options: PipeOptions): Pipes {
   const path = (stream: string): string => join(options.bundle, `${options.name}-${stream}`);
@@ -58,6 +65,7 @@ export function openPipes(options: PipeOptions): Pipes {
       io.stdin?.destroy();
       writersGone();
       for (const name of names) removeFifo(name);
+      setTimeout(() => [io.stdout, io.stderr].forEach(dropUnread), UNREAD_MS).unref();
     };
     return { io, paths, writersGone, release, destroy };
   } catch (error) {
