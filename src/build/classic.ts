@@ -1,7 +1,6 @@
 /** The classic front: one request with a context, answered by lines. */
 import type { Readable } from 'node:stream';
 import { asDaemonError } from '../errors.ts';
-import { familiar, parseReference, withDefaultTag } from '../image/reference.ts';
 import { shortId } from '../lib/ids.ts';
 import { receiveRemote, receiveTar } from './context.ts';
 import { ClassicPrinter } from './printer.ts';
@@ -11,12 +10,13 @@ import type { BuildRequest } from './types.ts';
 
 export interface ClassicBuild {
   body: Readable;
-  remote?: string;
+  /** A url, or ''. */
+  remote: string;
   /** Path in the context; '' is Dockerfile. */
   dockerfile: string;
   quiet: boolean;
   /** The client's name for the build, to cancel it. */
-  buildId?: string;
+  buildId: string;
   gone: AbortSignal;
   request: Pick<
     BuildRequest,
@@ -68,7 +68,7 @@ async function conclude(
  * fails before it has said anything.
  */
 export async function classicBuild(builds: Builds, input: ClassicBuild): Promise<AsyncIterable<object>> {
-  const tags = [...new Set(input.request.tags.map((tag) => familiar(withDefaultTag(parseReference(tag)))))];
+  const { tags } = input.request;
   const lines = new Queue<object>();
   const held: object[] = [];
   const printer = new ClassicPrinter((line) => (input.quiet ? held.push(line) : lines.push(line)));
@@ -76,7 +76,6 @@ export async function classicBuild(builds: Builds, input: ClassicBuild): Promise
     {
       ...input.request,
       style: 'classic',
-      tags,
       noCacheStages: [],
       squash: false,
       contexts: new Map(),

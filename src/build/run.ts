@@ -6,6 +6,7 @@ import type { Bus } from '../bus/bus.ts';
 import type { StepRunner } from '../container/port.ts';
 import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Collection } from '../store/port.ts';
 import { ArgScope, parsePlatform, type Platform, platformArgs, platformText, unusedArgs } from './args.ts';
 import type { BuildCache } from './cache.ts';
 import { CacheImages } from './cache-from.ts';
@@ -30,6 +31,8 @@ export interface BuildDeps {
   log: Logger;
   bus: Bus;
   hostPlatform: Platform;
+  /** Containers of steps that run now, by id: what a killed daemon leaves of them is removed at the next boot. */
+  containers: Collection<{ build: string }>;
 }
 
 /** A label given beside the Dockerfile, as the last instruction of the target stage. */

@@ -8,6 +8,7 @@ import type { Reactor } from '../reactor/reactor.ts';
 import type { CacheRecord } from './cache.ts';
 import { buildMachine } from './machine.ts';
 import { type BuildDeps, BuildRun } from './run.ts';
+import { removeStep } from './step-run.ts';
 import type { BuildRequest, BuildResult } from './types.ts';
 
 export interface RunningBuild {
@@ -69,6 +70,7 @@ export class Builds {
     await rm(this.#directory, { recursive: true, force: true });
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     await this.deps.cache.sweep();
+    for (const { id } of this.deps.containers.all()) await removeStep(this.deps, id);
   }
 
   start(request: BuildRequest, name?: string): RunningBuild {

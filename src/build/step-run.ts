@@ -1,13 +1,14 @@
 /** RUN: an ordinary container of ours over what was built so far, with the step's mounts; its writable layer is the result. */
 import { chmod, mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cancelled, invalid } from '../errors.ts';
+import { asDaemonError, cancelled, invalid } from '../errors.ts';
 import { shortId } from '../lib/ids.ts';
 import { digestOf } from './cache.ts';
 import { commandLine, DEFAULT_SHELL } from './config.ts';
 import type { Command, InstructionOf } from './dockerfile/instructions.ts';
 import { openMounts, type OpenMounts } from './mount-open.ts';
 import { parseMount, type RunMount } from './mounts.ts';
+import type { BuildDeps } from './run.ts';
 import { sourceOf } from './sources.ts';
 import type { LayerStep, StageRun } from './stage.ts';
 import { runCreatedBy, type StageState } from './state.ts';
@@ -73,7 +74,7 @@ export async function runStep(stage: StageRun, step: RunStep): Promise<LayerStep
     key,
     config: stage.state.config,
     createdBy: runCreatedBy(stage.build.request.style, recorded, command.args),
-    make: (store) => perform(stage, { step, command, mounts, network, env: [...recorded, ...hidden] }, store),
+    make: (store) => perform(stage, { step, command, mounts, network, env: recorded, hidden }, store),
   };
 }
 
@@ -94,6 +95,8 @@ interface Run {
   mounts: RunMount[];
   network: string;
   env: string[];
+  /** Proxies, which may hold a password. */
+  hidden: string[];
 }
 
 /** Passes output on up to a limit, and keeps the end of it for the message of a failure. */
@@ -142,15 +145,17 @@ async function perform(
       imageId: image,
       process: {
         args: run.command.args,
-        env: [...(stage.state.config.Env ?? []), ...run.env, ...opened.env],
+        env: [...(stage.state.config.Env ?? []), ...run.env],
         cwd: stage.state.config.WorkingDir || '/',
         user: stage.state.config.User ?? '',
       },
+      secretEnv: [...run.hidden, ...opened.env],
       labels: {},
       hostConfig: await hostConfigOf(stage, run, opened),
       onOutput: (stream, chunk) => output.write(stream, chunk),
       onCreated: (id) => {
         container = id;
+        build.deps.containers.put(id, { build: build.id });
         build.emit({ type: 'container', vertex: stage.vertex, id });
       },
       signal: stage.signal,
@@ -163,10 +168,22 @@ async function perform(
   } finally {
     await opened.close();
     if (container && !build.request.keepContainers) {
-      await steps.remove(container);
+      await removeStep(build.deps, container);
       build.emit({ type: 'container-removed', vertex: stage.vertex, id: container });
-    }
+    } else if (container) build.deps.containers.delete(container);
   }
+}
+
+/** A step that was cancelled may be on its way out already; one that stays is told, and tried again at the next boot. */
+export async function removeStep({ steps, containers, log }: BuildDeps, id: string): Promise<void> {
+  try {
+    await steps.remove(id);
+  } catch (error) {
+    const { kind } = asDaemonError(error);
+    if (kind !== 'notFound' && kind !== 'conflict')
+      return log.warn({ err: error, container: id }, 'a build step stays');
+  }
+  containers.delete(id);
 }
 
 async function hostConfigOf(

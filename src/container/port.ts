@@ -8,6 +8,8 @@ export interface StepRequest {
   imageId: string;
   name?: string;
   process: { args: string[]; env: string[]; cwd: string; user: string };
+  /** More environment that no record and no inspection shows. */
+  secretEnv?: string[];
   labels: Record<string, string>;
   hostConfig: Record<string, unknown>;
   stdin?: string;

@@ -17,6 +17,8 @@ export class Session {
   /** Its processes are frozen. */
   frozen = false;
   namespace: Promise<Namespace> | undefined;
+  /** Environment for the process alone: a build's secrets. */
+  secretEnv: string[] | undefined;
   #underWay = new Set<Promise<unknown>>();
 
   /** Remembers a call until it ends: an undo must not run beside what it undoes. */

@@ -65,7 +65,9 @@ async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promi
   const side = await readHostSide(record.hostConfig, all, deps.config);
   const spec = buildSpec({
     id: record.id,
-    config: record.config,
+    config: session.secretEnv
+      ? { ...record.config, Env: [...(record.config.Env ?? []), ...session.secretEnv] }
+      : record.config,
     hostConfig: record.hostConfig,
     args: [record.path, ...record.args].filter((arg, index) => index > 0 || arg !== ''),
     user,

@@ -54,6 +54,7 @@ export function stepRunner(effects: EffectDeps, containers: Containers): StepRun
       const { signal } = request;
       if (signal?.aborted) throw cancelled('the build was cancelled');
       const { Id } = await containers.create(bodyOf(request), request.name ? { name: request.name } : {});
+      if (request.secretEnv?.length) effects.sessions.of(Id).secretEnv = request.secretEnv;
       request.onCreated?.(Id);
       const gone = new AbortController();
       const leave = (): void => {

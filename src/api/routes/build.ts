@@ -1,9 +1,11 @@
 /** Building by the classic API, and what belongs to the build cache. */
 import { invalid } from '../../errors.ts';
 import type { RegistryAuth } from '../../image/port.ts';
+import { familiar, parseReference, withDefaultTag } from '../../image/reference.ts';
 import { classicBuild } from '../../build/classic.ts';
 import type { BuildKit } from '../../build/buildkit/front.ts';
 import type { Builds } from '../../build/service.ts';
+import { tracedBuild } from '../../build/traced.ts';
 import type { RunLimits } from '../../build/types.ts';
 import {
   type Api,
@@ -85,32 +87,42 @@ function authFor(auths: Record<string, RegistryAuth>, host: string): RegistryAut
   return auths[host] ?? auths[`https://${host}`] ?? auths[`http://${host}`];
 }
 
-async function build(c: ApiContext, builds: Builds): Promise<Response> {
+function requestOf(c: ApiContext) {
+  const auths = registryConfig(c);
+  return {
+    tags: [
+      ...new Set(
+        (c.req.queries('t') ?? []).filter(Boolean).map((tag) => familiar(withDefaultTag(parseReference(tag)))),
+      ),
+    ],
+    target: text(c, 'target') ?? '',
+    buildArgs: json<Record<string, string | null>>(c, 'buildargs', 'build args') ?? {},
+    labels: json<Record<string, string>>(c, 'labels', 'labels') ?? {},
+    platform: text(c, 'platform'),
+    noCache: flag(c, 'nocache'),
+    pull: flag(c, 'pull'),
+    cacheFrom: json<string[]>(c, 'cachefrom', 'cache sources') ?? [],
+    keepContainers: !flag(c, 'forcerm') && !flag(c, 'rm', true),
+    limits: limitsOf(c),
+    auth: async (host: string) => authFor(auths, host),
+  };
+}
+
+async function build(c: ApiContext, builds: Builds, buildkit: BuildKit): Promise<Response> {
   if (c.req.queries('securityopt')?.length) throw invalid('security options are not supported on linux');
   if (flag(c, 'squash')) throw invalid('squash is only supported with experimental mode');
-  const auths = registryConfig(c);
-  const lines = await classicBuild(builds, {
+  const version = text(c, 'version') ?? '1';
+  if (version !== '1' && version !== '2') throw invalid(`invalid version ${JSON.stringify(version)}`);
+  const common = {
     body: bodyStream(c),
-    remote: text(c, 'remote'),
+    remote: text(c, 'remote') ?? '',
     dockerfile: text(c, 'dockerfile') ?? '',
-    quiet: flag(c, 'q'),
-    buildId: text(c, 'buildid'),
+    buildId: text(c, 'buildid') ?? '',
     gone: c.get('gone'),
-    request: {
-      tags: (c.req.queries('t') ?? []).filter(Boolean),
-      target: text(c, 'target') ?? '',
-      buildArgs: json(c, 'buildargs', 'build args') ?? {},
-      labels: json(c, 'labels', 'labels') ?? {},
-      platform: text(c, 'platform'),
-      noCache: flag(c, 'nocache'),
-      pull: flag(c, 'pull'),
-      cacheFrom: json(c, 'cachefrom', 'cache sources') ?? [],
-      keepContainers: !flag(c, 'forcerm') && !flag(c, 'rm', true),
-      limits: limitsOf(c),
-      auth: async (host) => authFor(auths, host),
-    },
-  });
-  return jsonStream(c, lines);
+    request: requestOf(c),
+  };
+  if (version === '2') return jsonStream(c, tracedBuild(buildkit, { ...common, session: text(c, 'session') ?? '' }));
+  return jsonStream(c, await classicBuild(builds, { ...common, quiet: flag(c, 'q') }));
 }
 
 /** BuildKit's clients take the connection over and speak HTTP/2 on it. */
@@ -124,7 +136,7 @@ export function buildRoutes(api: Api, builds: Builds, buildkit: BuildKit): void 
     return hijack(c, TAKEN_OVER, (connection) => buildkit.serveSession(connection, headers));
   });
 
-  api.post('/build', (c) => build(c, builds));
+  api.post('/build', (c) => build(c, builds, buildkit));
 
   api.post('/build/cancel', (c) => {
     const id = text(c, 'id');

@@ -13,7 +13,7 @@ import { VERSION } from '../../version.ts';
 import { GrpcServer } from '../grpc/server.ts';
 import type { LayerDeps } from '../layer.ts';
 import type { Builds } from '../service.ts';
-import type { BuildResult } from '../types.ts';
+import type { BuildRequest, BuildResult } from '../types.ts';
 import { registerBridge } from './bridge.ts';
 import { credentials } from './client-services.ts';
 import { registerControl } from './control.ts';
@@ -78,7 +78,12 @@ export class BuildKit {
     return { images, rootfs, directory };
   }
 
-  async build(job: Job, attributes: Record<string, string>): Promise<BuildResult> {
+  /** `overrides` are parts of the request that do not come as attributes. */
+  async build(
+    job: Job,
+    attributes: Record<string, string>,
+    overrides: Partial<BuildRequest> = {},
+  ): Promise<BuildResult> {
     const { signal } = job.controller;
     const { progress } = job;
     const request = frontendRequest({
@@ -89,7 +94,7 @@ export class BuildKit {
       receiving: (work) => progress.within('[internal] load build definition and context', work),
     });
     const allowHostNetwork = job.entitlements.includes('network.host');
-    const build = this.builds.start({ ...request, limits: { ...request.limits, allowHostNetwork } });
+    const build = this.builds.start({ ...request, limits: { ...request.limits, allowHostNetwork }, ...overrides });
     const cancel = (): void => build.cancel();
     signal.addEventListener('abort', cancel, { once: true });
     try {
