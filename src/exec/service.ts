@@ -142,7 +142,8 @@ export class Execs {
       attachment.cancel();
       throw error;
     }
-    await served;
+    // Clients ask for the exit code when the connection ends; the end of the output comes before the exit.
+    if ((await served) === 'ended') await this.#live.get(id)?.ended.promise;
   }
 
   async resize(id: string, size: { width: number; height: number }): Promise<void> {
