@@ -30,6 +30,7 @@ import { Reactor } from './reactor/reactor.ts';
 import type { Room, RoomDeps } from './reactor/room.ts';
 import { stateText } from './reactor/state-text.ts';
 import { createShimRuntime } from './runtime/shim/runtime.ts';
+import { runtimeWarnings } from './runtime/version-gate.ts';
 import { lockDataRoot, writePidfile } from './service/lock.ts';
 import { keepJournal } from './store/retention.ts';
 import { sqliteStore } from './store/sqlite.ts';
@@ -131,6 +132,8 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
     steps: containers.steps,
     networks: networks.networks,
   });
+  const known = await components;
+  for (const { Name, Version } of known) for (const warning of runtimeWarnings(Name, Version)) log.warn(warning);
   const views = createViews(deps, containers, images, logs);
   return {
     deps,
@@ -145,7 +148,7 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
       config,
       host,
       store,
-      components: await components,
+      components: known,
       counts: () => countContainers(containers, images),
       usage: {
         image: async () => images.imageUsage(),

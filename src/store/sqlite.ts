@@ -2,7 +2,7 @@
  * Records and journal in SQLite (WAL, synchronous=FULL). Writes go into an open transaction that is committed once at the end of
  * the tick, so what one turn of the event loop wrote becomes durable together; `durable` waits for that commit.
  */
-import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Fact, Topic } from '../bus/fact.ts';
@@ -49,6 +49,8 @@ const factOf = (row: JournalRow): Fact => ({
 });
 
 function openDatabase(path: string): DatabaseSync {
+  // Records hold what clients gave to containers; SQLite gives its other files the mode of this one.
+  closeSync(openSync(path, 'a', 0o600));
   const database = new DatabaseSync(path);
   database.exec(
     'PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA cache_size=-2000; PRAGMA temp_store=MEMORY;',

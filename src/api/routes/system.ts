@@ -4,6 +4,7 @@ import type { Bus } from '../../bus/bus.ts';
 import type { Config } from '../../config/config.ts';
 import { invalid } from '../../errors.ts';
 import type { HostFacts } from '../../host/port.ts';
+import { runtimeWarnings } from '../../runtime/version-gate.ts';
 import { type Clock, nowNano, rfc3339Nano } from '../../lib/clock.ts';
 import type { Reactor } from '../../reactor/reactor.ts';
 import { type Api, type ApiContext, atLeast } from '../kit.ts';
@@ -170,7 +171,10 @@ function infoConstants({ config, system }: SystemParts): object {
     FirewallBackend: { Driver: config.firewall ? 'nftables' : 'none' },
     CDISpecDirs: config.cdiSpecDirs,
     DefaultAddressPools: config.defaultAddressPools.map(({ base, size }) => ({ Base: base, Size: size })),
-    Warnings: warnings(config, host),
+    Warnings: [
+      ...warnings(config, host),
+      ...system.components.flatMap((one) => runtimeWarnings(one.Name, one.Version)),
+    ],
   };
 }
 

@@ -162,7 +162,7 @@ export class OverlayLayers implements LayerStore {
     lease.add(blob.digest);
     lease.add(diffId);
     try {
-      await mkdir(join(temporary, 'diff'), { recursive: true });
+      await mkdir(join(temporary, 'diff'), { recursive: true, mode: 0o710 });
       await chmod(join(temporary, 'diff'), 0o755);
       const result = await this.#run(this.#content.path(blob.digest), join(temporary, 'diff'), signal, onProgress);
       if (result.diffId !== diffId) {
