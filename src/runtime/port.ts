@@ -1,7 +1,7 @@
 /**
  * What a container's statechart needs of an OCI runtime: a Task is the container's init with its execs as Processes. The
  * real adapter (shim/) speaks ttrpc to containerd-shim-runc-v2; the fake keeps tasks in memory. Both pass
- * test/contract/runtime.ts. Every call has a deadline of its own and rejects with a DaemonError.
+ * test/contract/runtime-suite.ts. Every call has a deadline of its own and rejects with a DaemonError.
  */
 import type { Readable, Writable } from 'node:stream';
 
