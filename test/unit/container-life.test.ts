@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
-import { DaemonError } from '../../src/errors.ts';
+import { conflict, internal } from '../../src/errors.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { containerWorld } from '../support/container-world.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -30,4 +31,146 @@ test('a run gives its events in dockerd’s order, and inspect follows each step
   ]);
   expect(world.record(id)).toBeUndefined();
   expect(world.deps.reactor.get('container', id)).toBeUndefined();
+});
+
+const state = async (id: string): Promise<Record<string, any>> =>
+  (await world.inspect(id)).State as Record<string, any>;
+const eventsOf = (id: string): string[] =>
+  world.deps.facts.filter((fact) => fact.topic === 'event' && fact.id === id).map(({ action }) => action);
+
+test('names are unique, looked up with and without slash and by id prefix, and free again after removal', async () => {
+  world = await containerWorld();
+  const { id } = await world.create({}, 'web');
+  await expect(world.create({}, '/web')).rejects.toMatchObject({
+    kind: 'conflict',
+    message: expect.stringContaining(`The container name "/web" is already in use by container "${id}"`),
+  });
+  expect(world.containers.resolve(id.slice(0, 5)).name).toBe('web');
+  expect(world.containers.resolve('/web').id).toBe(id);
+  await world.containers.rename('web', 'other');
+  expect(() => world.containers.resolve('web')).toThrow('No such container: web');
+  await world.containers.remove('other', { force: false, volumes: false });
+  await world.create({}, 'other');
+  await expect(world.containers.create({ Image: 'nothing' })).rejects.toMatchObject({ kind: 'notFound' });
+});
+
+test('a port that is taken leaves the container created and nothing else', async () => {
+  world = await containerWorld();
+  const { id } = await world.create();
+  world.calls.failNext('networks.open', conflict('Bind for 0.0.0.0:8080 failed: port is already allocated'));
+  await expect(world.containers.start(id)).rejects.toThrow('port is already allocated');
+  expect(await state(id)).toMatchObject({ Status: 'created', ExitCode: 128, Running: false });
+  expect(world.runtime.task(id)).toBeUndefined();
+  await world.containers.start(id);
+  expect((await state(id)).Status).toBe('running');
+});
+
+test('what fails in a creation leaves no name, no root and no volume', async () => {
+  world = await containerWorld();
+  world.calls.failNext('rootfs.prepare', internal('disk full'));
+  await expect(world.create({ Volumes: { '/data': {} } }, 'web')).rejects.toThrow('disk full');
+  expect(world.calls.seen).toContain('volumes.remove');
+  expect(world.calls.seen).toContain('rootfs.remove');
+  await world.create({}, 'web');
+});
+
+test('a container with AutoRemove whose start fails is removed', async () => {
+  world = await containerWorld();
+  const { id } = await world.create({ HostConfig: { AutoRemove: true } });
+  world.runtime.failNext('start', internal('exec: "x": executable file not found in $PATH'));
+  await expect(world.containers.start(id)).rejects.toMatchObject({ kind: 'invalid' });
+  await eventually(() => world.record(id) === undefined);
+});
+
+test('out of memory is told before the end, and the flag stays', async () => {
+  world = await containerWorld();
+  const { id } = await world.create();
+  await world.containers.start(id);
+  world.runtime.oom(id);
+  world.runtime.exit(id, 137);
+  await eventually(() => world.state(id) === 'exited.settled');
+  expect(await state(id)).toMatchObject({ OOMKilled: true, ExitCode: 137 });
+  expect(eventsOf(id)).toEqual(['create', 'start', 'oom', 'die']);
+});
+
+test('a stuck runtime blocks nobody: reads answer, the other container goes on, the stop waits its time', async () => {
+  const clock = new ManualClock();
+  world = await containerWorld({ clock });
+  const stuck = await world.create({}, 'stuck');
+  const other = await world.create({}, 'other');
+  await world.containers.start(stuck.id);
+  const release = world.runtime.hangNext('kill');
+  const stopping = world.containers.stop(stuck.id, { timeout: 5 });
+  expect(await state(stuck.id)).toMatchObject({ Status: 'running', Running: true });
+  await world.containers.start(other.id);
+  await expect(world.containers.pause(stuck.id)).rejects.toThrow('it is stopping');
+  release();
+  await stopping;
+  expect(await state(stuck.id)).toMatchObject({ Status: 'exited', ExitCode: 143 });
+});
+
+test('the policy waits its backoff; a start by hand refuses, a stop calls it off', async () => {
+  const clock = new ManualClock();
+  world = await containerWorld({ clock });
+  const { id } = await world.create({ HostConfig: { RestartPolicy: { Name: 'always' } } });
+  await world.containers.start(id);
+  world.runtime.exit(id, 1);
+  await eventually(() => world.state(id) === 'restarting.waiting');
+  expect(await state(id)).toMatchObject({ Status: 'restarting', Restarting: true, Running: true });
+  await expect(world.containers.start(id)).rejects.toMatchObject({ kind: 'notModified' });
+  clock.advance(100);
+  await eventually(async () => (await state(id)).Status === 'running');
+  expect((await world.inspect(id)).RestartCount).toBe(1);
+  world.runtime.exit(id, 1);
+  await eventually(() => world.state(id) === 'restarting.waiting');
+  await world.containers.stop(id);
+  expect((await state(id)).Status).toBe('exited');
+  expect(clock.pending).toBeLessThan(2);
+});
+
+test('an unhealthy container is restarted when its label says so', async () => {
+  world = await containerWorld({ fake: { program: ({ execId, exit }) => (execId ? exit(1) : undefined) } });
+  const { id } = await world.create({
+    Labels: { 'io.reactord.restart.on-unhealthy': 'true' },
+    Healthcheck: { Test: ['CMD', 'probe'], Interval: 5_000_000, Retries: 1 },
+  });
+  await world.containers.start(id);
+  await eventually(() => eventsOf(id).includes('restart'));
+  expect(eventsOf(id).filter((action) => !action.startsWith('exec'))).toEqual(
+    expect.arrayContaining(['health_status: unhealthy', 'die', 'restart']),
+  );
+});
+
+test('who shares a container’s network follows its restart', async () => {
+  world = await containerWorld();
+  const parent = await world.create({}, 'parent');
+  const child = await world.create({ HostConfig: { NetworkMode: 'container:parent' } }, 'child');
+  expect(child.hostConfig.NetworkMode).toBe(`container:${parent.id}`);
+  await world.containers.start(parent.id);
+  await world.containers.start(child.id);
+  await world.containers.restart(parent.id);
+  await eventually(() => eventsOf(child.id).filter((action) => action === 'start').length === 2);
+  await eventually(async () => (await state(child.id)).Status === 'running');
+});
+
+test('killed at any time, the room finds its containers again', async () => {
+  world = await containerWorld();
+  const running = await world.create({}, 'running');
+  const lost = await world.create({ HostConfig: { RestartPolicy: { Name: 'on-failure' } } }, 'lost');
+  const starting = await world.create({}, 'starting');
+  const kept = await world.create({ HostConfig: { RestartPolicy: { Name: 'unless-stopped' } } }, 'kept');
+  for (const { id } of [running, lost, kept]) await world.containers.start(id);
+  await world.containers.stop(kept.id);
+  const release = world.runtime.hangNext('create');
+  const cut = world.containers.start(starting.id);
+  cut.catch(() => {});
+  await eventually(() => world.state(starting.id) === 'starting.creating');
+  world.runtime.loseShim(lost.id);
+  await world.reboot();
+  release();
+  expect(await state(running.id)).toMatchObject({ Status: 'running' });
+  await eventually(async () => (await state(starting.id)).Status === 'created');
+  await eventually(async () => (await state(lost.id)).Status === 'running');
+  expect((await state(kept.id)).Status).toBe('exited');
+  expect(eventsOf(lost.id).filter((action) => action === 'die')).toHaveLength(1);
 });
