@@ -60,6 +60,8 @@ const chains = (options: FirewallOptions): [name: string, hook: string, rules: s
     [
       'dnat ip to meta l4proto . ip daddr . th dport map @addr4',
       'dnat ip to meta l4proto . th dport map @any4',
+      // What comes from ::1 cannot leave by another link: the socket that holds the port passes it on.
+      'ip6 daddr ::1 return',
       'dnat ip6 to meta l4proto . ip6 daddr . th dport map @addr6',
       'dnat ip6 to meta l4proto . th dport map @any6',
     ],

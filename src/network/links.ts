@@ -41,10 +41,13 @@ const sysctlLines = (sysctls: Record<string, string>): string =>
 
 /**
  * What every new namespace gets. IPv6 is off on its links, whatever the host's default is, until an endpoint has an
- * IPv6 address.
+ * IPv6 address, and then works at once, without detection of duplicates.
  */
 const setupScript = (ipv6: boolean): string =>
-  [...(ipv6 ? ['echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'] : []), 'ip link set lo up'].join(' && ');
+  [
+    ...(ipv6 ? ['cd /proc/sys/net/ipv6/conf/default', 'echo 1 > disable_ipv6', 'echo 0 > accept_dad'] : []),
+    'ip link set lo up',
+  ].join(' && ');
 
 export class Links {
   readonly directory: string;

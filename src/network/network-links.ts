@@ -54,6 +54,17 @@ export function rulesOf(record: NetworkRecord, config: Config): BridgeRules {
   };
 }
 
+/**
+ * Without detection of duplicates: addresses are ours to give, and while its link-local address is in doubt for a second
+ * the kernel asks nobody for a neighbour, so a new network would be deaf to IPv6.
+ */
+const ipv6Settings = (record: NetworkRecord): Record<string, string> => {
+  const conf = `net/ipv6/conf/${record.link}`;
+  return record.ipv6
+    ? { [`${conf}/accept_dad`]: '0', [`${conf}/accept_ra`]: '0', [`${conf}/disable_ipv6`]: '0' }
+    : { [`${conf}/disable_ipv6`]: '1' };
+};
+
 export class NetworkLinks implements NetworkEffects {
   #dns = new Map<string, DnsServer>();
   #deps: NetworkLinksDeps;
@@ -74,7 +85,7 @@ export class NetworkLinks implements NetworkEffects {
     await Promise.all([this.#bridge(record), firewall.add(bridgeElements(rulesOf(record, config)))]);
     const settings: Record<string, string> = {
       [`net/ipv4/conf/${record.link}/route_localnet`]: config.firewall ? '1' : '0',
-      ...(this.#deps.ipv6 ? { [`net/ipv6/conf/${record.link}/disable_ipv6`]: record.ipv6 ? '0' : '1' } : {}),
+      ...(this.#deps.ipv6 ? ipv6Settings(record) : {}),
     };
     if (record.ipv6 && config.ipForward) await this.#deps.forward(6);
     for (const [name, value] of Object.entries(settings)) await links.sysctl(name, value);

@@ -78,8 +78,9 @@ export class Host {
     await this.sh(`
       touch ${netns} && unshare --net=${netns} ip link set lo up
       ip link add up0 type veth peer name eth0 netns ${netns}
+      echo 0 > /proc/sys/net/ipv6/conf/up0/accept_dad
       ip addr add 198.51.100.1/24 dev up0; ip -6 addr add 2001:db8:ff::1/64 dev up0 nodad; ip link set up0 up
-      nsenter --net=${netns} sh -c 'ip addr add 198.51.100.53/24 dev eth0; ip -6 addr add 2001:db8:ff::53/64 dev eth0 nodad; ip link set eth0 up'`);
+      nsenter --net=${netns} sh -c 'echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip addr add 198.51.100.53/24 dev eth0; ip -6 addr add 2001:db8:ff::53/64 dev eth0 nodad; ip link set eth0 up'`);
     return netns;
   }
 

@@ -38,7 +38,12 @@ function hostWith(options: object): { host: Host; other: () => string; sandbox: 
 }
 
 describe('with the firewall', () => {
-  const { host, other, sandbox } = hostWith({ bip: '10.77.0.1/24', fixedCidr: '10.77.0.128/25', dns: ['192.0.2.1'] });
+  const { host, other, sandbox } = hostWith({ bip: '10.77.0.1/24', fixedCidr: '10.77.0.128/25', ipv6: true });
+
+  it("a published port answers in IPv6 with the caller's own address", async () => {
+    expect(await host.get('http://[2001:db8:ff::1]:8080/', other())).toContain('2001:db8:ff::53');
+    expect(await host.get('http://[::1]:8080/')).toContain('from ');
+  });
 
   it('a published datagram port answers from loopback and from others, also after the container changed', async () => {
     expect(await host.sh(ask('127.0.0.1'))).toBe('echo hello');
@@ -73,6 +78,8 @@ describe('with the firewall', () => {
       Gateway: '10.77.0.1',
       IPPrefixLen: 24,
     });
+    expect(sandbox().endpoints.bridge!.GlobalIPv6Address).toMatch(/^fd/);
+    expect(await host.sh('sysctl -n net.ipv6.conf.all.forwarding')).toBe('1');
   });
 
   it('what an earlier daemon left goes, and what others made stays', async () => {
