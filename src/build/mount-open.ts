@@ -3,6 +3,8 @@ import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { invalid, notFound } from '../errors.ts';
+import { mount as bindMount, MS, umountIfMounted } from '../host/ffi.ts';
+import { readMountInfo } from '../host/mountinfo.ts';
 import { fdPath, OpenRoot } from '../host/rootfs.ts';
 import { UndoStack } from '../lib/undo.ts';
 import { components, lstatOf, resolveIn } from './files/resolve.ts';
@@ -29,6 +31,8 @@ export interface OpenMounts {
 }
 
 const NOTHING: OpenMounts = { mounts: [], env: [], tidy: async () => {}, close: async () => {} };
+
+const PINNED = 'pinned-';
 
 class Opening implements OpenMounts {
   readonly mounts: ContainerMount[] = [];
@@ -102,18 +106,24 @@ class Opening implements OpenMounts {
     const { key, path } = await cache.mount(id, owner);
     if (mount.sharing === 'locked') await this.#lock(key);
     this.#undo.push('cache size', () => cache.measure(key));
-    const inner = components(mount.source).length ? this.#pinned(path, mount.source) : path;
+    const inner = components(mount.source).length ? await this.#pinned(path, mount.source) : path;
     this.mounts.push({ Type: 'bind', Source: inner, Target: mount.target, ReadOnly: mount.readOnly });
   }
 
   /**
-   * What `source` is inside `root` right now, named by a descriptor: another step with the same cache could put a link in its
-   * place before it is mounted (CVE-2024-23651).
+   * Binds what `source` is inside `root` right now to a place of ours: another step with the same cache could put a link in its
+   * place before the container is made (CVE-2024-23651).
    */
-  #pinned(root: string, source: string): string {
+  async #pinned(root: string, source: string): Promise<string> {
+    const target = await mkdtemp(join(this.#stage.build.directory, PINNED));
     const fd = openDirectories(root, source);
-    this.#undo.push('pinned source', () => fs.closeSync(fd));
-    return `/proc/${process.pid}/fd/${fd}`;
+    try {
+      bindMount(fdPath(fd), target, '', MS.BIND);
+    } finally {
+      fs.closeSync(fd);
+    }
+    this.#undo.push('pinned source', () => void umountIfMounted(target));
+    return target;
   }
 
   /** A private cache that is in use by another step gets a sibling. */
@@ -242,6 +252,14 @@ function removeIfEmpty(path: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
   }
+}
+
+/** Lets go of what a killed daemon had pinned below a directory: what removes the directory must not go through it. */
+export async function unpinBelow(directory: string): Promise<void> {
+  const mounted = (await readMountInfo())
+    .map(({ target }) => target)
+    .filter((path) => path.startsWith(`${directory}/`));
+  for (const path of mounted.reverse()) while (umountIfMounted(path));
 }
 
 /** Opens all or none. */

@@ -7,6 +7,7 @@ import { newId } from '../lib/ids.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { CacheRecord } from './cache.ts';
 import { buildMachine } from './machine.ts';
+import { unpinBelow } from './mount-open.ts';
 import { type BuildDeps, BuildRun } from './run.ts';
 import { removeStep } from './step-run.ts';
 import type { BuildRequest, BuildResult } from './types.ts';
@@ -67,6 +68,7 @@ export class Builds {
 
   /** What a killed daemon left. */
   async sweep(): Promise<void> {
+    await unpinBelow(this.#directory);
     await rm(this.#directory, { recursive: true, force: true });
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     await this.deps.cache.sweep();

@@ -1,0 +1,158 @@
+/** Ways out through files: copies, volumes and builds of one real daemon, with containers and images that set traps. */
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type RunResult, startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { buildImage, busyboxLayer, pushImage, tarOf } from '../support/fixture-image.ts';
+
+let daemon: TestDaemon;
+/** A directory of the host that nobody may read or change. */
+let outside: string;
+
+beforeAll(async () => {
+  daemon = await startDaemon();
+  daemon.ok('tag', daemon.image, 'busybox');
+  outside = join(daemon.directory, 'outside');
+  mkdirSync(join(outside, 'empty'), { recursive: true });
+  writeFileSync(join(outside, 'secret'), 'sentinel');
+  writeFileSync(join(outside, 'nothing'), '');
+});
+afterEach(() => {
+  expect(readdirSync(outside)).toEqual(['empty', 'nothing', 'secret']);
+  expect(readFileSync(join(outside, 'secret'), 'utf8')).toBe('sentinel');
+  expect(readdirSync(join(outside, 'empty'))).toEqual([]);
+});
+afterAll(async () => daemon?.stop());
+
+type Entries = Parameters<typeof tarOf>[0];
+
+async function imageOf(name: string, entries: Entries, config = {}): Promise<string> {
+  const image = buildImage({ layers: [await busyboxLayer(), await tarOf(entries)], config });
+  await pushImage(daemon.registry!, `${name}:latest`, image);
+  daemon.ok('pull', '-q', `${daemon.registry!.host}/${name}:latest`);
+  return `${daemon.registry!.host}/${name}:latest`;
+}
+
+describe('an image', () => {
+  test('whose user database is a trap is read neither for ever nor outside (CVE-2024-9676)', async () => {
+    writeFileSync(join(daemon.directory, 'passwd'), 'hostuser:x:0:0::/:\n');
+    const traps: [string, Entries[number]][] = [
+      ['fifo', { name: 'etc/passwd', type: 'fifo' }],
+      ['endless', { name: 'etc/passwd', type: 'symlink', linkname: '/dev/zero' }],
+      ['outside', { name: 'etc/passwd', type: 'symlink', linkname: join(daemon.directory, 'passwd') }],
+      ['upwards', { name: 'etc/passwd', type: 'symlink', linkname: `../../../../../..${daemon.directory}/passwd` }],
+      ['loop', { name: 'etc/passwd', type: 'symlink', linkname: 'passwd' }],
+      ['odd', { name: 'etc/passwd', content: `${'x'.repeat(3 << 20)}\n:::\n\0\n` }],
+    ];
+    for (const [name, entry] of traps) {
+      const tried = daemon.docker('run', '--rm', '-u', 'hostuser', await imageOf(name, [entry]), 'id');
+      expect([name, tried.code]).toEqual([name, 125]);
+      expect(tried.stderr).toContain('unable to find user hostuser');
+    }
+  });
+
+  test('fills no volume from outside, nor mounts one there (CVE-2022-23648)', async () => {
+    const volumes = { '/link': {}, '/up': {}, '/a/../../../..': {}, [`/${'../'.repeat(9)}${outside.slice(1)}`]: {} };
+    const image = await imageOf(
+      'volumes',
+      [
+        { name: 'link', type: 'symlink', linkname: outside },
+        { name: 'up', type: 'symlink', linkname: `../../../../../../..${outside}` },
+      ],
+      { Volumes: volumes },
+    );
+    const tried = daemon.docker(
+      'run',
+      '--name',
+      'filled',
+      image,
+      'sh',
+      '-c',
+      `cat /link/* /up/* ${outside}/*; touch ${outside}/planted`,
+    );
+    expect(tried.stdout).not.toContain('sentinel');
+    for (const name of daemon.ok('volume', 'ls', '-q').split('\n').filter(Boolean))
+      expect(daemon.ok('run', '--rm', '-v', `${name}:/v`, 'busybox', 'find', '/v')).not.toContain('secret');
+    daemon.docker('rm', '-f', '-v', 'filled');
+  });
+});
+
+describe('a build', () => {
+  const build = (dockerfile: string, options: string[] = []): RunResult => {
+    const directory = join(daemon.directory, `context-${Math.random().toString(36).slice(2)}`);
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'Dockerfile'), dockerfile);
+    symlinkSync(outside, join(directory, 'link'));
+    symlinkSync('../outside/secret', join(directory, 'file'));
+    return daemon.docker('build', ...options, directory);
+  };
+  const FROM = 'FROM busybox';
+
+  test('takes nothing from outside by links and dots, of the context, of a stage, of the Dockerfile itself', () => {
+    const all = [
+      `${FROM}\nCOPY link/secret /x\nRUN cat /x`,
+      `${FROM}\nCOPY file /x\nRUN cat /x`,
+      `${FROM}\nADD ../outside/secret /x\nRUN cat /x`,
+      `${FROM} AS a\nRUN ln -s / /root/up\n${FROM}\nCOPY --from=a /../../../../..${outside}/secret /x\nRUN cat /x`,
+      `${FROM} AS a\nRUN ln -s ${outside} /out\n${FROM}\nCOPY --from=a /out/secret /x\nRUN cat /x`,
+      `${FROM}\nRUN ln -s ${outside} /out\nCOPY Dockerfile /out/planted\nWORKDIR /out/work\nADD Dockerfile /../../../..${outside}/planted`,
+      `${FROM}\nRUN --mount=type=bind,source=link,target=/m cat /m/secret`,
+      `${FROM}\nRUN --mount=type=bind,source=../../outside,target=/m cat /m/secret`,
+    ];
+    for (const dockerfile of all) expect(build(dockerfile).stdout).not.toContain('sentinel');
+    expect(build(FROM, ['-f', join(outside, 'secret')]).stdout).not.toContain('sentinel');
+  });
+
+  test('gets caches by no link that another step put there (CVE-2024-23651)', () => {
+    const cache = '--mount=type=cache,id=shared';
+    const trap = build(
+      `${FROM}\nRUN ${cache},target=/c ln -s ${outside} /c/sub && mkdir /c/real && echo kept > /c/real/f`,
+    );
+    expect([trap.code, trap.stderr]).toMatchObject([0, expect.anything()]);
+    const used = build(
+      `${FROM}\nRUN ${cache},source=real,target=/c cat /c/f\nRUN ${cache},source=sub/deep,target=/c ls -a /c; touch /c/planted`,
+    );
+    expect(used.stdout + used.stderr).toContain('kept');
+    expect(used.stdout + used.stderr).not.toContain('sentinel');
+  });
+
+  test('removes mount points in the image only (CVE-2024-23652)', () => {
+    const text = `${FROM}\nRUN ln -s ${outside} /out
+      RUN --mount=type=tmpfs,target=/out/empty --mount=type=cache,target=/out/new --mount=type=bind,source=Dockerfile,target=/out/nothing ls -R /out`;
+    build(text);
+  });
+
+  test('leaves its sandbox only where its client allows it, and runs no frontend of an image (CVE-2024-23653, CVE-2026-33747)', () => {
+    expect(build(`${FROM}\nRUN --network=host true`).stderr).toContain('network.host is not allowed');
+    expect(build(`${FROM}\nRUN --network=host true`, ['--network=host']).code).toBe(0);
+    expect(build(`${FROM}\nRUN --security=insecure true`).stderr).toContain('is not allowed');
+    expect(build(`# syntax=nowhere.invalid/evil/frontend\n${FROM}`).code).toBe(0);
+  });
+
+  test('takes no step from an image that came from elsewhere (CVE-2024-24557)', async () => {
+    const step = '/bin/sh -c echo good > /made';
+    const layers = [await busyboxLayer(), await tarOf([{ name: 'made', content: 'evil' }])];
+    const base = JSON.parse(daemon.ok('image', 'inspect', 'busybox'))[0];
+    const evil = buildImage({ layers });
+    // The same history as an honest build of the step would have.
+    const document = JSON.parse(evil.blobs.get(evil.config.digest)!.toString());
+    document.history = [{ created_by: 'layer 0' }, { created_by: step }];
+    document.config = { ...base.Config, Image: base.Id, Cmd: ['/bin/sh', '-c', 'echo good > /made'] };
+    document.parent = base.Id;
+    const archive = await tarOf([
+      { name: 'config.json', content: JSON.stringify(document) },
+      { name: '0.tar', content: layers[0]! },
+      { name: '1.tar', content: layers[1]! },
+      {
+        name: 'manifest.json',
+        content: JSON.stringify([{ Config: 'config.json', RepoTags: ['evil:1'], Layers: ['0.tar', '1.tar'] }]),
+      },
+    ]);
+    const file = join(daemon.directory, 'evil.tar');
+    writeFileSync(file, archive);
+    daemon.ok('load', '-i', file);
+    const built = build(`${FROM}\nRUN echo good > /made`, ['-t', 'honest']);
+    expect(built.stderr + built.stdout).toContain('Successfully tagged');
+    expect(daemon.ok('run', '--rm', 'honest', 'cat', '/made')).toBe('good');
+  });
+});
