@@ -1,7 +1,10 @@
 /** Ways out through files: copies, volumes and builds of one real daemon, with containers and images that set traps. */
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { checkOut } from '../../src/build/fetch.ts';
+import { mkfifo } from '../../src/host/ffi.ts';
 import { type RunResult, startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { buildImage, busyboxLayer, pushImage, tarOf } from '../support/fixture-image.ts';
 
@@ -77,6 +80,73 @@ describe('an image', () => {
   });
 });
 
+describe('a git source', () => {
+  const git = (cwd: string, ...args: string[]): void => {
+    const identity = [
+      '-c',
+      'user.name=t',
+      '-c',
+      'user.email=t@t',
+      '-c',
+      'protocol.file.allow=always',
+      '-c',
+      'init.defaultBranch=main',
+    ];
+    execFileSync('git', [...identity, ...args], { cwd, stdio: 'ignore' });
+  };
+  let repository: string;
+  beforeAll(() => {
+    repository = join(daemon.directory, 'repository.git');
+    mkdirSync(join(repository, 'sub'), { recursive: true });
+    writeFileSync(join(repository, 'sub/Dockerfile'), 'FROM busybox\n');
+    symlinkSync(outside, join(repository, 'link'));
+    git(repository, 'init');
+    git(repository, 'add', '.');
+    git(repository, 'commit', '-m', 'first');
+    git(repository, 'checkout', '-b', 'stealing');
+    writeFileSync(join(repository, '.gitmodules'), `[submodule "s"]\n\tpath = s\n\turl = ${repository}\n`);
+    const head = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: repository, encoding: 'utf8' }).trim();
+    git(repository, 'update-index', '--add', '--cacheinfo', `160000,${head},s`);
+    git(repository, 'add', '.gitmodules');
+    git(repository, 'commit', '-m', 'second');
+    git(repository, 'checkout', 'main');
+  });
+  const checkedOut = (source: string): Promise<string> => {
+    const directory = mkdtempSync(join(daemon.directory, 'checkout-'));
+    return checkOut(source, directory, AbortSignal.timeout(30_000)).then(({ path }) => path.slice(directory.length));
+  };
+
+  test('is an address and never an option or a command of git (CVE-2019-13139)', async () => {
+    for (const source of [
+      '--upload-pack=touch planted',
+      `${repository}#--upload-pack=touch planted`,
+      'ext::sh -c touch% planted',
+      'fd::7/x',
+      `-c core.sshCommand=touch#main`,
+    ])
+      await expect(checkedOut(source)).rejects.toMatchObject({ kind: 'invalid' });
+  });
+
+  test('has subdirectories in its checkout only (CVE-2026-33748)', async () => {
+    expect(await checkedOut(`${repository}#main:sub`)).toBe('/repository/sub');
+    for (const subdirectory of [
+      '../../outside',
+      'link',
+      'link/empty',
+      '/../../../..',
+      'sub/../../..',
+      'sub/Dockerfile',
+    ]) {
+      const found = await checkedOut(`${repository}#main:${subdirectory}`).catch((error: Error) => error.message);
+      expect(found).toMatch(/^\/repository\/?$|is no directory of the git repository/);
+    }
+  });
+
+  test('clones no repository of this machine as a submodule (CVE-2022-39253)', async () => {
+    await expect(checkedOut(`${repository}#stealing`)).rejects.toThrow(/transport 'file' not allowed/);
+  });
+});
+
 describe('a build', () => {
   const build = (dockerfile: string, options: string[] = []): RunResult => {
     const directory = join(daemon.directory, `context-${Math.random().toString(36).slice(2)}`);
@@ -84,6 +154,7 @@ describe('a build', () => {
     writeFileSync(join(directory, 'Dockerfile'), dockerfile);
     symlinkSync(outside, join(directory, 'link'));
     symlinkSync('../outside/secret', join(directory, 'file'));
+    mkfifo(join(directory, 'pipe'), 0o600);
     return daemon.docker('build', ...options, directory);
   };
   const FROM = 'FROM busybox';
@@ -101,6 +172,11 @@ describe('a build', () => {
     ];
     for (const dockerfile of all) expect(build(dockerfile).stdout).not.toContain('sentinel');
     expect(build(FROM, ['-f', join(outside, 'secret')]).stdout).not.toContain('sentinel');
+  });
+
+  test('waits for nobody who writes into a pipe', () => {
+    const built = build(`${FROM}\nADD pipe /\nCOPY pipe /other\nRUN test -p /pipe -a -p /other`);
+    expect([built.code, built.stderr]).toEqual([0, expect.anything()]);
   });
 
   test('gets caches by no link that another step put there (CVE-2024-23651)', () => {
