@@ -61,9 +61,13 @@ export class Host {
   sh = async (script: string, netns?: string): Promise<string> =>
     (await this.call<{ out: string }>('sh', script, netns)).out.trim();
 
-  /** What a web page says, or 'unreachable'. */
+  /** What a web page says; patient, because a test machine may be slow. */
   get = (url: string, netns?: string): Promise<string> =>
-    this.sh(`curl -s -g --max-time 2 ${url} || echo unreachable`, netns);
+    this.sh(`curl -s -g --max-time 15 ${url} || echo unreachable`, netns);
+
+  /** True when nobody answers there. */
+  silent = async (url: string, netns?: string): Promise<boolean> =>
+    (await this.sh(`curl -s -g --max-time 1 ${url} || echo unreachable`, netns)) === 'unreachable';
 
   async serve(sandbox: Sandbox): Promise<void> {
     await this.call('start', WEB, sandbox.netnsPath);

@@ -16,7 +16,7 @@ while True:
 
 const ask = (address: string): string => `python3 -c '
 import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2); s.bind(("", 5555))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(15); s.bind(("", 5555))
 s.sendto(b"hello", ("${address}", 7007)); print(s.recv(99).decode())'`;
 
 /** A host with one container that answers on both ports. */
@@ -68,7 +68,7 @@ describe('with the firewall', () => {
     expect([first, second].map((one) => one.ports['80/tcp']![0]!.HostPort)).toEqual(['9000', '9001']);
     await host.serve(second);
     expect(await host.get('http://127.0.0.1:9001/')).toContain('from ');
-    expect(await host.get('http://198.51.100.1:9001/', other())).toBe('unreachable');
+    expect(await host.silent('http://198.51.100.1:9001/', other())).toBe(true);
     await Promise.all(['r1', 'r2'].map((name) => host.call('down', name)));
   });
 
@@ -117,7 +117,7 @@ describe("with published ports behind the host's firewall", () => {
     await host.sh(
       `nft 'table inet ufw { chain input { type filter hook input priority filter; iifname "up0" tcp dport 8080 drop; }; }'`,
     );
-    expect(await host.get('http://198.51.100.1:8080/', other())).toBe('unreachable');
+    expect(await host.silent('http://198.51.100.1:8080/', other())).toBe(true);
     expect(await host.get('http://127.0.0.1:8080/')).toContain('from ');
   });
 });

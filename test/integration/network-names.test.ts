@@ -7,7 +7,7 @@ const host = new Host();
 let other: string;
 
 const dig = (netns: string, query: string): Promise<string> =>
-  host.sh(`dig +short +time=2 +tries=1 @127.0.0.11 ${query}`, netns);
+  host.sh(`dig +short +time=10 +tries=1 @127.0.0.11 ${query}`, netns);
 
 /** A name server of the outside world: answers everything with 203.0.113.7, or with a very long text over TCP. */
 const UPSTREAM = `python3 -c '
@@ -129,7 +129,7 @@ describe('a user-defined network', () => {
 
   it('is kept apart from other networks, until a container is connected to both', async () => {
     const lone = await host.up('lone');
-    expect(await host.get('http://10.89.0.129/', lone.netnsPath)).toBe('unreachable');
+    expect(await host.silent('http://10.89.0.129/', lone.netnsPath)).toBe(true);
     expect(await host.call('reach', 'lone', 'web')).toMatchObject({
       reachable: false,
       summary: 'lone and web share no network, and web publishes no port',
@@ -201,7 +201,7 @@ describe('networks of other kinds', () => {
     expect(await dig(a.netnsPath, 'example.com')).toBe('');
     expect(await host.sh('ip route show default', a.netnsPath)).toBe('');
     await host.sh(`ip route add default via $(ip -4 route | cut -d" " -f1 | cut -d/ -f1 | sed "s/0$/1/")`, a.netnsPath);
-    expect(await host.get('http://198.51.100.53:53/', a.netnsPath)).toBe('unreachable');
+    expect(await host.silent('http://198.51.100.53:53/', a.netnsPath)).toBe(true);
     await Promise.all(['ia', 'ib'].map((name) => host.call('down', name)));
   });
 
@@ -217,7 +217,7 @@ describe('networks of other kinds', () => {
     const a = await host.up('sa', { mode: 'strict' });
     const b = await host.up('sb', { mode: 'strict', exposedPorts: ['80/tcp'], publishAll: true });
     await host.serve(b);
-    expect(await host.get(`http://${b.endpoints.strict!.IPAddress}/`, a.netnsPath)).toBe('unreachable');
+    expect(await host.silent(`http://${b.endpoints.strict!.IPAddress}/`, a.netnsPath)).toBe(true);
     const port = b.ports['80/tcp']![0]!.HostPort;
     expect(Number(port)).toBeGreaterThanOrEqual(49153);
     expect(await host.get(`http://127.0.0.1:${port}/`)).toContain('from ');

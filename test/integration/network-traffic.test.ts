@@ -76,7 +76,7 @@ describe('two containers on the default bridge', () => {
 
   it('cannot be reached from outside but through what they publish', async () => {
     await host.sh('ip route add 172.17.0.0/16 via 198.51.100.1', other);
-    expect(await get(`http://${addressOf(b, 'bridge')}/`, other)).toBe('unreachable');
+    expect(await host.silent(`http://${addressOf(b, 'bridge')}/`, other)).toBe(true);
   });
 
   it('refuse a port that is taken, in the words clients look for, and leave nothing of the loser', async () => {
