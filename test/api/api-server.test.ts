@@ -378,7 +378,7 @@ describe('authorization plugins', () => {
       asking.end(body);
     });
 
-  test('see the bytes that are handled, no credentials, and can refuse the request and the answer', async () => {
+  test('see the bytes that are handled, no credentials, and can refuse the request and the answer (CVE-2024-41110)', async () => {
     const socket = await plugin();
     let handled: unknown;
     const { path } = await start(

@@ -209,7 +209,7 @@ describe('reading', () => {
     expect((await read('/../../etc/passwd'))[0]!.text).toContain('web');
   });
 
-  test('swapping a directory for a link while it is read shows nothing from outside', async () => {
+  test('swapping a directory for a link while it is read shows nothing from outside (CVE-2018-15664)', async () => {
     mkdirSync(join(root, 'data/swap'));
     writeFileSync(join(root, 'data/swap/secret'), 'inside');
     symlinkSync(outside, join(root, 'data/evil'));

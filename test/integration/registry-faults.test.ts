@@ -408,7 +408,7 @@ describe('credentials', () => {
     });
   });
 
-  it('stay behind when the registry sends us to another host', async () => {
+  it('stay behind when the registry sends us to another host (CVE-2020-15157)', async () => {
     registry.intercept = (request, response) => {
       if (tokenServer(request, response) !== false) return;
       if (!isBigLayer(request.url)) return false;

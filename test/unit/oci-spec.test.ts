@@ -68,7 +68,7 @@ describe('a plain container', () => {
     expect(built.process.cwd).toBe('/srv');
   });
 
-  test('cannot read what tells of the host: interrupts, powercap, firmware, thermal counters', () => {
+  test('cannot read what tells of the host: interrupts, powercap (CVE-2020-8694), firmware, thermal counters', () => {
     const paths = spec({}, { host: { ...host, thermalPaths: ['/sys/devices/system/cpu/cpu0/thermal_throttle'] } }).linux
       .maskedPaths;
     for (const path of ['/proc/interrupts', '/proc/kcore', '/sys/devices/virtual/powercap', '/sys/firmware'])
