@@ -185,7 +185,9 @@ function refuseBytes(
   if (error.code === 'HPE_PAUSED_H2_UPGRADE' && onHttp2 && error.rawPacket) {
     taken.add(socket);
     socket.once('close', () => taken.delete(socket));
-    for (const event of ['data', 'end', 'drain', 'timeout']) socket.removeAllListeners(event);
+    // HTTP/1's own listeners would stop the reading when the stream pauses; a flowing one would drop what is put back.
+    for (const event of ['data', 'end', 'drain', 'timeout', 'pause', 'resume']) socket.removeAllListeners(event);
+    socket.pause();
     onHttp2(socket, error.rawPacket);
     return;
   }

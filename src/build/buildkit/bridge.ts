@@ -11,7 +11,7 @@ import type { Call, GrpcServer } from '../grpc/server.ts';
 import { errorOf } from '../grpc/status.ts';
 import { withRoot } from '../layer.ts';
 import { imageState } from '../state.ts';
-import { statOf } from './exports.ts';
+import { statOf } from './file-send.ts';
 import type { BuildKit } from './front.ts';
 import type { Job } from './jobs.ts';
 

@@ -1,18 +1,13 @@
 /** What becomes of a build's result: an image of ours, or files that go back to the client. */
 import { spawn } from 'node:child_process';
-import fs from 'node:fs';
-import { join, posix } from 'node:path';
-import { internal, notImplemented, unavailable } from '../../errors.ts';
+import { internal, notImplemented } from '../../errors.ts';
 import type { Exporter } from '../../generated/proto/buildkit/control_pb.ts';
-import { FileSend } from '../../generated/proto/buildkit/session_pb.ts';
-import { FileSync } from '../../generated/proto/buildkit/session_pb.ts';
-import { type Packet, Packet_PacketType as Type } from '../../generated/proto/fsutil/wire_pb.ts';
+import { FileSend, FileSync } from '../../generated/proto/buildkit/session_pb.ts';
 import { familiar, parseReference, withDefaultTag } from '../../image/reference.ts';
-import { namesIn } from '../files/select.ts';
 import { type LayerDeps, withRoot } from '../layer.ts';
 import { imageState } from '../state.ts';
 import type { BuildResult } from '../types.ts';
-import { goModeOf } from './file-mode.ts';
+import { sendTree } from './file-send.ts';
 import type { Session } from './sessions.ts';
 
 export interface ExportDeps extends LayerDeps {
@@ -83,78 +78,15 @@ async function sendTar(deps: ExportDeps, root: string, index: number): Promise<v
   }
 }
 
-/** Every entry of a tree, parents first, in the order fsutil expects: each directory's names sorted. */
-function* walk(root: string, directory = ''): Generator<{ path: string; stat: fs.Stats }> {
-  for (const name of namesIn(join(root, directory))) {
-    const path = posix.join(directory, name);
-    const stat = fs.lstatSync(join(root, path));
-    yield { path, stat };
-    if (stat.isDirectory()) yield* walk(root, path);
-  }
-}
-
-const CHUNK = 32 << 10;
-
-/** The sender's side of fsutil. */
+/** A directory for the client. */
 async function sendDirectory(deps: ExportDeps, root: string, index: number): Promise<void> {
   const { client } = await deps.session();
-  // Packets go through the bytes of FileSend's messages as they are: the two methods differ only in their declared types.
-  const method = { ...FileSync.method.diffCopy, parent: FileSend };
-  const call = client.open(method as typeof FileSync.method.diffCopy, {
-    metadata: metadataOf(index),
-    signal: deps.signal,
-  });
-  const files: string[] = [];
-  const links = new Map<string, string>();
-  const telling = (async () => {
-    for (const { path, stat } of walk(root)) {
-      if (stat.isSocket()) continue;
-      files.push(path);
-      const inode = `${stat.dev}:${stat.ino}`;
-      const first = stat.isFile() && stat.nlink > 1 ? links.get(inode) : undefined;
-      if (stat.isFile() && stat.nlink > 1) links.set(inode, first ?? path);
-      await call.send({
-        type: Type.PACKET_STAT,
-        stat: { ...statOf(root, path, stat), ...(first ? { linkname: first } : {}) },
-      });
-    }
-    await call.send({ type: Type.PACKET_STAT });
-  })();
-  telling.catch(() => {});
+  // Packets go where FileSend declares bytes: on the wire its method is the one of FileSync.
+  const method = { ...FileSync.method.diffCopy, parent: FileSend } as typeof FileSync.method.diffCopy;
+  const call = client.open(method, { metadata: metadataOf(index), signal: deps.signal });
   try {
-    for await (const packet of call.received as AsyncIterable<Packet>) {
-      if (packet.type === Type.PACKET_ERR)
-        throw unavailable(`the client could not write the result: ${Buffer.from(packet.data).toString('utf8')}`);
-      if (packet.type === Type.PACKET_FIN) {
-        await telling;
-        await call.send({ type: Type.PACKET_FIN });
-        call.end();
-      } else if (packet.type === Type.PACKET_REQ)
-        await sendFile(call.send, packet.id, join(root, files[packet.id] ?? ''));
-    }
+    await sendTree(root, call);
   } finally {
     call.cancel();
   }
-}
-
-async function sendFile(
-  send: (packet: { type: Type; id: number; data?: Uint8Array }) => Promise<void>,
-  id: number,
-  path: string,
-): Promise<void> {
-  for await (const data of fs.createReadStream(path, { highWaterMark: CHUNK }))
-    await send({ type: Type.PACKET_DATA, id, data: data as Buffer });
-  await send({ type: Type.PACKET_DATA, id });
-}
-
-export function statOf(root: string, path: string, stat: fs.Stats) {
-  return {
-    path,
-    mode: goModeOf(stat.mode),
-    uid: stat.uid,
-    gid: stat.gid,
-    size: BigInt(stat.isFile() ? stat.size : 0),
-    modTime: BigInt(Math.round(stat.mtimeMs * 1000)) * 1000n,
-    linkname: stat.isSymbolicLink() ? fs.readlinkSync(join(root, path)) : '',
-  };
 }

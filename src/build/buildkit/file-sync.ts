@@ -23,6 +23,14 @@ export interface DirectoryRequest {
   follow?: string[];
 }
 
+/** The side that sends a tree. */
+export interface Sending {
+  send(packet: { type: Type; id?: number }): Promise<void>;
+  /** No more packets from us. */
+  end(): void;
+  received: AsyncIterable<Packet>;
+}
+
 /** What is not plain ASCII goes url-encoded, and says so. */
 function metadataOf({ name, excludes, follow }: DirectoryRequest): Metadata {
   const lists: Record<string, string[] | undefined> = {
@@ -101,31 +109,22 @@ class Receiver {
   }
 }
 
-/** Copies a directory of the client into `target`. */
-export async function receiveDirectory(
-  session: Session,
-  request: DirectoryRequest,
-  target: string,
-  signal: AbortSignal,
-): Promise<void> {
+/** Takes a tree from whoever sends it, into `target`. `name` is for messages. */
+export async function receiveDirectoryFrom(peer: Sending, target: string, name: string): Promise<void> {
   await mkdir(target, { recursive: true });
-  const call = session.client.open(FileSync.method.diffCopy, { metadata: metadataOf(request), signal });
   const receiver = new Receiver(target);
   let isListed = false;
   const finishIfComplete = async (): Promise<void> => {
-    if (isListed && receiver.isIdle) await call.send({ type: Type.PACKET_FIN });
+    if (isListed && receiver.isIdle) await peer.send({ type: Type.PACKET_FIN });
   };
   try {
-    for await (const packet of call.received as AsyncIterable<Packet>) {
+    for await (const packet of peer.received) {
       switch (packet.type) {
         case Type.PACKET_STAT: {
-          if (!packet.stat) {
-            isListed = true;
-            await finishIfComplete();
-            break;
-          }
-          const id = receiver.stat(packet.stat);
-          if (id !== undefined) await call.send({ type: Type.PACKET_REQ, id });
+          const id = packet.stat && receiver.stat(packet.stat);
+          isListed ||= !packet.stat;
+          if (id !== undefined) await peer.send({ type: Type.PACKET_REQ, id });
+          else if (!packet.stat) await finishIfComplete();
           break;
         }
         case Type.PACKET_DATA:
@@ -133,10 +132,10 @@ export async function receiveDirectory(
           if (!packet.data.length) await finishIfComplete();
           break;
         case Type.PACKET_FIN:
-          call.end();
+          peer.end();
           break;
         case Type.PACKET_ERR:
-          throw unavailable(`the client could not send ${request.name}: ${Buffer.from(packet.data).toString('utf8')}`);
+          throw unavailable(`the other side could not send ${name}: ${Buffer.from(packet.data).toString('utf8')}`);
         default:
           throw unavailable(`unexpected packet ${packet.type}`);
       }
@@ -144,6 +143,20 @@ export async function receiveDirectory(
     receiver.finish();
   } finally {
     receiver.close();
+  }
+}
+
+/** Copies a directory of the client into `target`. */
+export async function receiveDirectory(
+  session: Session,
+  request: DirectoryRequest,
+  target: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const call = session.client.open(FileSync.method.diffCopy, { metadata: metadataOf(request), signal });
+  try {
+    await receiveDirectoryFrom(call, target, request.name);
+  } finally {
     call.cancel();
   }
 }

@@ -1,0 +1,151 @@
+/** BuildKit's front with a client of the test's own, over both ways in, against a real daemon. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { GrpcClient } from '../../src/build/grpc/client.ts';
+import { Control } from '../../src/generated/proto/buildkit/control_pb.ts';
+import { buildkitBuild, type BuildKitBuild, direct, upgrade, writeTree } from '../fixtures/build/buildkit-client.ts';
+import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { eventually } from '../support/eventually.ts';
+
+let daemon: TestDaemon;
+let control: GrpcClient;
+let directory: string;
+let contexts = 0;
+
+beforeAll(async () => {
+  daemon = await startDaemon();
+  daemon.ok('pull', '-q', daemon.image);
+  daemon.ok('tag', daemon.image, 'busybox');
+  directory = mkdtempSync(join(tmpdir(), 'build-buildkit-'));
+  control = new GrpcClient(await upgrade(daemon.socket, '/grpc'));
+});
+afterAll(async () => {
+  control?.close();
+  await daemon?.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function build(files: Record<string, string>, more: Partial<BuildKitBuild> = {}) {
+  const root = writeTree(join(directory, `context-${contexts++}`), files);
+  return buildkitBuild(daemon.socket, control, { directories: { context: root, dockerfile: root }, ...more });
+}
+
+const moby = (name: string) => ({ exporter: { type: 'moby', attrs: { name } } });
+
+test('a build goes from the files of the session to a tagged image, and again comes from the cache', async () => {
+  const files = {
+    Dockerfile: 'FROM busybox AS tools\nRUN echo tool > /tool\nFROM busybox\nARG N\nENV M=$N\nCOPY --from=tools /tool /\nCOPY . /c/\nRUN echo "out $M" && cat /c/sub/f /tool > /all\nCMD ["cat", "/all"]',
+    'sub/f': 'file\n', 'ignored/x': 'x', '.dockerignore': 'ignored\n',
+  }; // prettier-ignore
+  const options = { attributes: { 'build-arg:N': '5', 'label:l': 'v' }, ...moby('kit:1,kit:2') };
+  const first = await build(files, options);
+  expect(first.error).toBeUndefined();
+  expect(first.log).toContain('out 5');
+  expect(first.response['containerimage.digest']).toMatch(/^sha256:[0-9a-f]{64}$/);
+  expect(daemon.ok('run', '--rm', 'kit:2')).toBe('file\ntool');
+  expect(daemon.ok('run', '--rm', 'kit:1', 'ls', '/c')).not.toContain('ignored');
+  expect(JSON.parse(daemon.ok('inspect', '-f', '{{json .Config.Labels}}', 'kit:1'))).toEqual({ l: 'v' });
+  expect(daemon.ok('history', '--no-trunc', '--format', '{{.CreatedBy}}', 'kit:1').split('\n').slice(0, 7)).toEqual([
+    'LABEL l=v', 'CMD ["cat" "/all"]', 'RUN |1 N=5 /bin/sh -c echo "out $M" && cat /c/sub/f /tool > /all # buildkit', 'COPY . /c/ # buildkit', 'COPY --from=tools /tool / # buildkit',
+    'ENV M=5', 'ARG N=5',
+  ]); // prettier-ignore
+  const again = await build(files, options);
+  expect(again.response).toEqual(first.response);
+  const steps = [...again.vertexes].filter(([name]) => /(RUN|COPY)/.test(name));
+  expect(steps.map(([, { cached }]) => cached)).toEqual([true, true, true, true]);
+});
+
+test('HTTP/2 from the first byte reaches the same services', async () => {
+  const client = new GrpcClient(await direct(daemon.socket));
+  const { record } = await client.unary(Control.method.listWorkers, {}, { deadline: 10_000 });
+  expect(record.map(({ platforms }) => platforms[0]?.os)).toEqual(['linux']);
+  expect(record[0]!.labels).toEqual({});
+  const { buildkitVersion } = await client.unary(Control.method.info, {}, { deadline: 10_000 });
+  expect(buildkitVersion?.version).toMatch(/^v\d+\.\d+\.\d+$/);
+  client.close();
+});
+
+test('secrets reach the step and nothing else', async () => {
+  const secret = 'tops3cret-3141';
+  const { error, log } = await build(
+    { Dockerfile: 'FROM busybox\nRUN --mount=type=secret,id=token,uid=65534 ls -ln /run/secrets/token | cut -c1-40; wc -c < /run/secrets/token; touch /x\nRUN --mount=type=secret,id=token,env=TOKEN test ${#TOKEN} = 14 && touch /y\nRUN ls -a /' },
+    { secrets: { token: secret }, ...moby('secret') },
+  ); // prettier-ignore
+  expect(error).toBeUndefined();
+  expect(log).toMatch(/-r-------- +1 65534/);
+  expect(log).toMatch(/\b14\b/);
+  const [, listing] = log.split('14\n');
+  expect(listing!.split('\n')).not.toContain('run');
+  const found = daemon.inside('grep', '-rlF', secret, daemon.dataRoot);
+  expect(found.stdout).toBe('');
+  const missing = await build({ Dockerfile: 'FROM busybox\nRUN --mount=type=secret,id=no,required=true true' });
+  expect(missing.error?.message).toContain('secret no: not found');
+});
+
+test('the result goes back as files', async () => {
+  const output = join(directory, 'output');
+  const { error } = await build(
+    { Dockerfile: 'FROM busybox AS b\nRUN mkdir -p /o/d && echo made > /o/d/f && chmod 750 /o/d && ln -s d/f /o/l\nFROM scratch\nCOPY --from=b /o /' },
+    { exporter: { type: 'local', attrs: {} }, output },
+  ); // prettier-ignore
+  expect(error).toBeUndefined();
+  expect(readdirSync(output).sort()).toEqual(['d', 'l']);
+  expect(readFileSync(join(output, 'l'), 'utf8')).toBe('made\n');
+  expect(statSync(join(output, 'd')).mode & 0o777).toBe(0o750);
+});
+
+test('named contexts are images and directories', async () => {
+  const other = writeTree(join(directory, 'other'), { o: 'other\n' });
+  const root = writeTree(join(directory, 'main'), {
+    Dockerfile: 'FROM base\nCOPY --from=more o /o\nRUN --mount=from=more,target=/m cat /m/o',
+  });
+  const { error, log } = await buildkitBuild(daemon.socket, control, {
+    directories: { context: root, dockerfile: root, extra: other },
+    attributes: { 'context:base': 'docker-image://busybox', 'context:more': 'local:extra' },
+  });
+  expect(error).toBeUndefined();
+  expect(log).toBe('other\n');
+});
+
+test('a failing step and a wrong file are told where they are', async () => {
+  const step = await build({ Dockerfile: 'FROM busybox\nRUN echo words && exit 4' });
+  expect(step.error?.message).toBe(
+    'process "/bin/sh -c echo words && exit 4" did not complete successfully: exit code: 4',
+  );
+  expect(step.vertexes.get('[2/2] RUN echo words && exit 4')?.error).toContain('exit code: 4');
+  expect(step.log).toMatch(/docker run -it [0-9a-f]{12}/);
+  expect((await build({ Dockerfile: 'FROM busybox\nRUNN' })).error?.message).toContain('did you mean RUN?');
+  expect((await build({ Dockerfile: 'FROM busybox' }, { frontend: 'gateway.v0' })).error?.message).toContain(
+    'frontend "gateway.v0" is not supported',
+  );
+  const platforms = await build(
+    { Dockerfile: 'FROM busybox' },
+    { attributes: { platform: 'linux/amd64,linux/arm64' } },
+  );
+  expect(platforms.error?.message).toContain('build one platform at a time');
+});
+
+test('a client that cancels takes its running step along', async () => {
+  const controller = new AbortController();
+  const building = build({ Dockerfile: 'FROM busybox\nRUN sleep 1000' }, { signal: controller.signal });
+  await eventually(() => daemon.ok('ps', '-q') !== '', { what: 'the step runs' });
+  controller.abort();
+  expect((await building).error).toBeDefined();
+  await eventually(() => daemon.ok('ps', '-aq') === '', { what: 'the step is gone' });
+  await eventually(() => readdirSync(join(daemon.dataRoot, 'builder')).length === 0, { what: 'the build is gone' });
+});
+
+test('the cache is told and emptied', async () => {
+  const usage = await control.unary(Control.method.diskUsage, {}, { deadline: 10_000 });
+  expect(usage.record.length).toBeGreaterThan(0);
+  const call = control.open(Control.method.prune, { signal: AbortSignal.timeout(10_000) });
+  await call.send({ all: true });
+  call.end();
+  const pruned: string[] = [];
+  for await (const { id } of call.received) pruned.push(id);
+  expect(pruned.sort()).toEqual(usage.record.map(({ id }) => id).sort());
+  expect((await control.unary(Control.method.diskUsage, {}, { deadline: 10_000 })).record).toEqual([]);
+  expect(existsSync(join(daemon.dataRoot, 'builder'))).toBe(true);
+});
