@@ -52,6 +52,13 @@ export class Registry {
     return record;
   }
 
+  /** It is there, or is being made: its name is reserved. */
+  knows(id: string): boolean {
+    if (this.#records.has(id)) return true;
+    for (const holder of this.#names.values()) if (holder === id) return true;
+    return false;
+  }
+
   isTaken = (name: string): boolean => this.#names.has(name);
 
   /** A name is taken before its container is made, in one turn of the loop. */

@@ -1,31 +1,26 @@
 /** The containers' room: records, actors, execs and streams behind the service that the routes and the other rooms use. */
-import { existsSync } from 'node:fs';
 import { attachRoutes } from '../api/routes/attach.ts';
 import { commitRoutes } from '../api/routes/commit.ts';
 import { containerRoutes } from '../api/routes/containers.ts';
 import { execRoutes } from '../api/routes/exec.ts';
 import { logRoutes } from '../api/routes/logs.ts';
-import { asDaemonError } from '../errors.ts';
 import { Execs } from '../exec/service.ts';
 import type { ImageStore, ImageUsers, RootfsStore } from '../image/port.ts';
-import { nowNano } from '../lib/clock.ts';
 import type { LogDrivers, LogInfo } from '../logs/port.ts';
 import type { Networks, NetworkUsers } from '../network/port.ts';
 import type { Room, RoomDeps } from '../reactor/room.ts';
-import type { ExitStatus, Runtime, TaskProbe } from '../runtime/port.ts';
+import type { Runtime } from '../runtime/port.ts';
 import { StreamBroker } from '../streams/broker.ts';
 import type { Volumes, VolumeUsers } from '../volume/port.ts';
 import { type EffectDeps, wireMachine } from './actors.ts';
-import { undo } from './end.ts';
-import type { ContainerEvent } from './events.ts';
 import type { ContainerLookup, StepRunner } from './port.ts';
 import { CONTAINERS, type ContainerRecord, hasProcesses, isRunning } from './record.ts';
+import { Recovery } from './recovery.ts';
 import { Registry } from './registry.ts';
-import { startsAtBoot } from './restart.ts';
 import { Containers } from './service.ts';
 import { Sessions } from './session.ts';
 import { followSharers } from './sharers.ts';
-import { bundleOf, taskSpec } from './start.ts';
+import { bundleOf } from './start.ts';
 import { stepRunner } from './steps.ts';
 import { imageUsers, networkUsers, volumeUsers } from './users.ts';
 
@@ -50,13 +45,6 @@ export interface ContainerRoom extends Room {
   /** Stops every running container, each with its own signal and at most so many seconds. */
   stopAll(seconds: number): Promise<void>;
 }
-
-/** The end of a process that nobody saw end. */
-const LOST_EXIT_CODE = 255;
-/** How many records are reconciled at once when the daemon starts. */
-const PROBES_AT_ONCE = 16;
-
-const isAtRest = ({ phase }: ContainerRecord): boolean => phase === 'created' || phase === 'exited';
 
 export async function createContainerRoom(deps: ContainerRoomDeps): Promise<ContainerRoom> {
   const { bus, clock, config, log, reactor, store } = deps;
@@ -130,32 +118,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
       queueMicrotask(() => reactor.remove('container', record.id));
     },
   });
-  const lost = (): ExitStatus => ({ exitCode: LOST_EXIT_CODE, exitedAtNano: nowNano(clock), synthesised: true });
-  const spawn = (record: ContainerRecord, probe: TaskProbe): void => {
-    reactor.spawn('container', record.id, machine, {
-      input: { record, probe, lost: lost() },
-      onFailure: () => void reconcile(registry.get(record.id) ?? record),
-    });
-  };
-
-  /** Asks the runtime what is true of a container, and starts its chart there. */
-  const reconcile = async (record: ContainerRecord): Promise<void> => {
-    let probe: TaskProbe = { found: false };
-    if (!isAtRest(record)) {
-      try {
-        probe = await deps.runtime.probe(taskSpec(effects, record));
-      } catch (error) {
-        log.error({ err: asDaemonError(error), container: record.id }, 'a container could not be found again');
-      }
-    }
-    if (probe.found) sessions.of(record.id).task = probe.task;
-    // Killed while it let go of an ended process: the chart starts from a clean place.
-    else if (isAtRest(record) && existsSync(bundleOf(effects, record.id)))
-      await undo(effects, { record, attempt: 0, send: () => {} }).catch((error: unknown) =>
-        log.warn({ err: error, container: record.id }, 'something of an ended container stays'),
-      );
-    spawn(record, probe);
-  };
+  const recovery = new Recovery({ effects, registry, reactor, machine });
 
   const containers = new Containers({
     ...effects,
@@ -164,8 +127,9 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
     reactor,
     store,
     execs,
+    recovered: recovery.done,
     spawn(record) {
-      spawn(record, { found: false });
+      recovery.spawn(record, { found: false });
       publish(record, 'create');
     },
     announcePrune: (reclaimed) =>
@@ -189,27 +153,6 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
   };
   const sharers = followSharers({ bus, containers, log });
 
-  const startAtBoot = (record: ContainerRecord): void => {
-    const reply = {
-      resolve: () => {},
-      reject: (error: unknown) => log.warn({ err: error, container: record.id }, 'a container did not start at boot'),
-    };
-    const event: ContainerEvent = { type: 'START', reply, byPolicy: true };
-    reactor.get('container', record.id)?.send(event);
-  };
-
-  const sweep = async (): Promise<void> => {
-    for (const id of await deps.runtime.list()) {
-      if (registry.get(id)) continue;
-      await deps.runtime
-        .cleanup(id, bundleOf(effects, id))
-        .catch((error: unknown) =>
-          log.warn({ err: error, container: id }, 'an unknown container stays in the runtime'),
-        );
-    }
-    for (const id of await deps.rootfs.list()) if (!registry.get(id)) await deps.rootfs.remove(id).catch(() => {});
-  };
-
   return {
     containers,
     execs,
@@ -219,16 +162,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
     networkUsers: networkUsers({ effects, registry, revise: (record, change) => containers.revise(record, change) }),
     volumeUsers: volumes,
     imageUsers: imageUsers(registry),
-    async boot() {
-      const waiting = [...registry.values()];
-      const restarts = waiting.filter((record) => record.phase === 'exited' && startsAtBoot(record));
-      const work = async (): Promise<void> => {
-        for (let record = waiting.shift(); record; record = waiting.shift()) await reconcile(record);
-      };
-      await Promise.all(Array.from({ length: PROBES_AT_ONCE }, work));
-      for (const record of restarts) startAtBoot(record);
-      await sweep().catch((error: unknown) => log.warn({ err: error }, 'what dead containers left could not be swept'));
-    },
+    boot: () => recovery.boot(),
     async stopAll(seconds) {
       const running = [...registry.values()].filter(isRunning);
       await Promise.allSettled(running.map((record) => containers.stopForShutdown(record, seconds)));

@@ -1,4 +1,5 @@
 /** Commands and reads of containers. Commands ask the chart; reads are answered from records and never wait. */
+import { type AnyActorRef, waitFor as waitForState } from 'xstate';
 import { matchesLabels, type Filters } from '../api/filters.ts';
 import { conflict, DaemonError, invalid, unavailable } from '../errors.ts';
 import type { ContainerCreate } from '../generated/types/container-create.ts';
@@ -25,6 +26,8 @@ export interface ServiceDeps extends CreateDeps {
   reactor: Reactor;
   store: Store;
   execs: Execs;
+  /** Resolves when every container has its chart again after a restart of the daemon. */
+  recovered: Promise<void>;
   /** Makes the actor of a new record. */
   spawn(record: ContainerRecord): void;
   /** The `prune` event, in bytes. */
@@ -38,6 +41,9 @@ export interface StopOptions {
 }
 
 type WithReply = Parameters<typeof ask<void>>[1];
+
+/** Every effect of a recovery ends sooner. */
+const RESTORING_MS = 120_000;
 
 /** Filters that decide which stopped containers a prune takes. */
 export const PRUNE_FILTERS = ['label', 'label!', 'until'] as const;
@@ -63,9 +69,21 @@ export class Containers {
     return this.#deps.registry.values();
   }
 
+  /** The API answers before the containers of an earlier life are found again: commands wait for that. */
+  async #actor(id: string): Promise<AnyActorRef | undefined> {
+    if (!this.#deps.reactor.get('container', id)) await this.#deps.recovered;
+    const actor = this.#deps.reactor.get('container', id);
+    if (actor?.getSnapshot().matches('restoring'))
+      await waitForState(actor, (snapshot) => !snapshot.matches('restoring'), { timeout: RESTORING_MS });
+    return actor;
+  }
+
   async #ask(record: ContainerRecord, command: WithReply): Promise<void> {
+    // The API answers before the containers of an earlier life are found again.
+    if (!this.#deps.reactor.get('container', record.id)) await this.#deps.recovered;
     const actor = this.#deps.reactor.get('container', record.id);
-    if (!actor) throw unavailable(`container ${record.id} is being recovered after a restart of the daemon, try again`);
+    if (!actor)
+      throw unavailable(`container ${record.id} could not be recovered after a restart of the daemon, try again`);
     await ask<void>(actor, command, refusal);
     await this.#deps.store.durable();
   }

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createContainerRoom } from '../../src/container/room.ts';
+import { type ContainerRoom, createContainerRoom } from '../../src/container/room.ts';
 import type { ContainerRecord } from '../../src/container/record.ts';
 import type { ContainerCreate } from '../../src/generated/types/container-create.ts';
 import { notFound } from '../../src/errors.ts';
@@ -187,20 +187,21 @@ export async function containerWorld(options: { clock?: Clock; fake?: FakeOption
     room,
     containers,
     create: async (body: ContainerCreate = {}, name?: string): Promise<ContainerRecord> => {
-      const { Id } = await containers.create({ Image: 'busybox', ...body }, { name });
-      return containers.resolve(Id);
+      const { Id } = await room.containers.create({ Image: 'busybox', ...body }, { name });
+      return room.containers.resolve(Id);
     },
-    record: (id: string): ContainerRecord | undefined => containers.find(id),
+    record: (id: string): ContainerRecord | undefined => room.containers.find(id),
     state: (id: string): string => deps.reactor.entry('container', id)?.state ?? 'gone',
-    inspect: async (id: string) => JSON.parse(await containers.inspect(id, false)) as Record<string, any>,
+    inspect: async (id: string) => JSON.parse(await room.containers.inspect(id, false)) as Record<string, any>,
     events: (): string[] =>
       deps.facts.filter(({ topic }) => topic === 'event').map((fact) => `${fact.type} ${fact.action}`),
     /** As after kill -9: the actors are gone, the records and the runtime's containers stay. */
-    async reboot(): Promise<void> {
+    async reboot(early: (room: ContainerRoom) => Promise<unknown> = async () => {}): Promise<void> {
       deps.reactor.stop();
       room = await createContainerRoom({ ...deps, ...ports });
-      await room.boot();
       Object.assign(this, { room, containers: room.containers });
+      // The API answers before the room has recovered.
+      await Promise.all([early(room), room.boot()]);
     },
     async dispose(): Promise<void> {
       deps.reactor.stop();

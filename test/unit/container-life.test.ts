@@ -174,3 +174,19 @@ test('killed at any time, the room finds its containers again', async () => {
   expect((await state(kept.id)).Status).toBe('exited');
   expect(eventsOf(lost.id).filter((action) => action === 'die')).toHaveLength(1);
 });
+
+test('a container made and started while the daemon still recovers is not recovered itself', async () => {
+  world = await containerWorld();
+  const old = await world.create({}, 'old');
+  await world.containers.start(old.id);
+  const fresh: { id?: string } = {};
+  await world.reboot(async ({ containers }) => {
+    fresh.id = (await containers.create({ Image: 'busybox' }, { name: 'fresh' })).Id;
+    const stopped = containers.stop('old');
+    void containers.start(fresh.id);
+    return stopped;
+  });
+  await eventually(async () => (await state(fresh.id!)).Status === 'running');
+  await eventually(async () => (await state(old.id)).Status === 'exited');
+  expect(eventsOf(fresh.id!)).toEqual(['create', 'start']);
+});

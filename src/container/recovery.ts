@@ -1,0 +1,163 @@
+/** Finding containers again: each record is compared with what the runtime has, its chart starts where both agree. */
+import { existsSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { internal } from '../errors.ts';
+import { nowNano } from '../lib/clock.ts';
+import type { Reply } from '../reactor/ask.ts';
+import type { Reactor } from '../reactor/reactor.ts';
+import type { TaskProbe } from '../runtime/port.ts';
+import type { EffectDeps } from './actors.ts';
+import { undo } from './end.ts';
+import type { ContainerContext, ContainerEvent } from './events.ts';
+import type { containerMachine } from './machine.ts';
+import type { ContainerRecord } from './record.ts';
+import type { Registry } from './registry.ts';
+import { startsAtBoot } from './restart.ts';
+import { parentsOf } from './sharers.ts';
+import { bundleOf, taskSpec } from './start.ts';
+
+/** The end of a process that nobody saw end. */
+const LOST_EXIT_CODE = 255;
+/** How many records are reconciled at once when the daemon starts. */
+const PROBES_AT_ONCE = 16;
+const PROBE_TRIES = 5;
+const PROBE_PAUSE_MS = 500;
+
+const isAtRest = ({ phase }: ContainerRecord): boolean => phase === 'created' || phase === 'exited';
+
+export interface RecoveryDeps {
+  effects: EffectDeps;
+  registry: Registry;
+  reactor: Reactor;
+  machine: typeof containerMachine;
+}
+
+export class Recovery {
+  #deps: RecoveryDeps;
+  /** Records of an earlier life of the daemon; those made since have their actors. */
+  #inherited: ContainerRecord[];
+  #done = Promise.withResolvers<void>();
+
+  constructor(deps: RecoveryDeps) {
+    this.#deps = deps;
+    this.#inherited = [...deps.registry.values()];
+  }
+
+  /** Resolves when every inherited container has its chart again. */
+  get done(): Promise<void> {
+    return this.#done.promise;
+  }
+
+  spawn(record: ContainerRecord, probe: TaskProbe): void {
+    const { reactor, machine, effects, registry } = this.#deps;
+    const lost = { exitCode: LOST_EXIT_CODE, exitedAtNano: nowNano(effects.clock), synthesised: true };
+    const actor = reactor.spawn('container', record.id, machine, {
+      input: { record, probe, lost },
+      onFailure: () => {
+        rejectAll(actor.getSnapshot().context);
+        setImmediate(() => void this.#reconcile(registry.get(record.id) ?? record));
+      },
+    });
+  }
+
+  /** An error proves nothing: it is asked again before a container counts as lost. */
+  async #probe(record: ContainerRecord): Promise<TaskProbe> {
+    const { effects } = this.#deps;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await effects.runtime.probe(taskSpec(effects, record));
+      } catch (error) {
+        effects.log.error({ err: error, container: record.id, attempt }, 'a container could not be found again');
+        if (attempt === PROBE_TRIES) return { found: false };
+        await delay(PROBE_PAUSE_MS * attempt);
+      }
+    }
+  }
+
+  async #reconcile(record: ContainerRecord): Promise<void> {
+    const { effects } = this.#deps;
+    const probe = isAtRest(record) ? ({ found: false } as const) : await this.#probe(record);
+    if (probe.found) effects.sessions.of(record.id).task = probe.task;
+    // Killed while it let go of an ended process: the chart starts from a clean place.
+    else if (isAtRest(record) && existsSync(bundleOf(effects, record.id)))
+      await undo(effects, { record, attempt: 0, send: () => {} }).catch((error: unknown) =>
+        effects.log.warn({ err: error, container: record.id }, 'something of an ended container stays'),
+      );
+    this.spawn(record, probe);
+  }
+
+  async boot(): Promise<void> {
+    const { effects } = this.#deps;
+    const waiting = [...this.#inherited];
+    const restarts = waiting.filter((record) => record.phase === 'exited' && startsAtBoot(record));
+    const work = async (): Promise<void> => {
+      for (let record = waiting.shift(); record; record = waiting.shift()) {
+        const { id } = record;
+        await this.#reconcile(record).catch((error: unknown) =>
+          effects.log.error({ err: error, container: id }, 'a container could not be recovered'),
+        );
+      }
+    };
+    await Promise.all(Array.from({ length: PROBES_AT_ONCE }, work));
+    this.#inherited = [];
+    this.#done.resolve();
+    this.#start(restarts);
+    await this.#sweep().catch((error: unknown) =>
+      effects.log.warn({ err: error }, 'what dead containers left could not be swept'),
+    );
+  }
+
+  /** Those that live in another one's namespaces come when that one is up. */
+  #start(records: readonly ContainerRecord[]): void {
+    const { registry } = this.#deps;
+    for (const record of records) {
+      const parents = parentsOf(record).filter((id) => registry.get(id)?.phase !== 'running');
+      if (!parents.length) {
+        this.#startByPolicy(record);
+        continue;
+      }
+      const stop = parents.map((id) =>
+        registry.watch(id, (parent) => {
+          if (parent && parent.phase !== 'running') return;
+          stop.forEach((end) => end());
+          if (parent) this.#startByPolicy(record);
+        }),
+      );
+    }
+  }
+
+  #startByPolicy(record: ContainerRecord): void {
+    const { effects, reactor } = this.#deps;
+    const reply: Reply = {
+      resolve: () => {},
+      reject: (error) => effects.log.warn({ err: error, container: record.id }, 'a container did not start at boot'),
+    };
+    const event: ContainerEvent = { type: 'START', reply, byPolicy: true };
+    reactor.get('container', record.id)?.send(event);
+  }
+
+  /** What is left of containers that have no record. Those that are being made right now have a name already. */
+  async #sweep(): Promise<void> {
+    const { effects, registry } = this.#deps;
+    for (const id of await effects.runtime.list()) {
+      if (registry.knows(id)) continue;
+      await effects.runtime
+        .cleanup(id, bundleOf(effects, id))
+        .catch((error: unknown) =>
+          effects.log.warn({ err: error, container: id }, 'an unknown container stays in the runtime'),
+        );
+    }
+    for (const id of await effects.rootfs.list()) {
+      if (registry.knows(id)) continue;
+      await effects.rootfs
+        .remove(id)
+        .catch((error: unknown) => effects.log.warn({ err: error, container: id }, 'an unknown root stays'));
+    }
+  }
+}
+
+/** The chart itself failed: whoever waits must not wait for ever. */
+function rejectAll({ starters, stoppers, removers, freezers }: ContainerContext): void {
+  const error = internal('the container’s state machine failed and was built anew, try again');
+  for (const reply of [...starters, ...stoppers, ...removers, ...freezers]) reply.reject(error);
+}
