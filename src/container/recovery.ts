@@ -1,8 +1,11 @@
 /** Finding containers again: each record is compared with what the runtime has, its chart starts where both agree. */
 import { existsSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { internal } from '../errors.ts';
 import { nowNano } from '../lib/clock.ts';
+import { isFullId } from '../lib/ids.ts';
 import type { Reply } from '../reactor/ask.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { TaskProbe } from '../runtime/port.ts';
@@ -152,6 +155,12 @@ export class Recovery {
       await effects.rootfs
         .remove(id)
         .catch((error: unknown) => effects.log.warn({ err: error, container: id }, 'an unknown root stays'));
+    }
+    const { dataRoot, execRoot } = effects.config;
+    for (const directory of [join(dataRoot, 'containers'), join(execRoot, 'containers')]) {
+      for (const id of await readdir(directory).catch((): string[] => [])) {
+        if (isFullId(id) && !registry.knows(id)) await rm(join(directory, id), { recursive: true, force: true });
+      }
     }
   }
 }

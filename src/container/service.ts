@@ -79,9 +79,7 @@ export class Containers {
   }
 
   async #ask(record: ContainerRecord, command: WithReply): Promise<void> {
-    // The API answers before the containers of an earlier life are found again.
-    if (!this.#deps.reactor.get('container', record.id)) await this.#deps.recovered;
-    const actor = this.#deps.reactor.get('container', record.id);
+    const actor = await this.#actor(record.id);
     if (!actor)
       throw unavailable(`container ${record.id} could not be recovered after a restart of the daemon, try again`);
     await ask<void>(actor, command, refusal);
