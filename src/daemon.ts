@@ -8,10 +8,9 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { createActor, fromPromise, waitFor } from 'xstate';
 import { createApp } from './api/app.ts';
-import type { Api } from './api/kit.ts';
-import { logRoutes } from './api/routes/logs.ts';
 import type { Counts, SystemInfo } from './api/routes/system.ts';
 import { listen, type Listening } from './api/server.ts';
+import { createArchiveRoom } from './archive/room.ts';
 import { createBuildRoom } from './build/room.ts';
 import { Bus } from './bus/bus.ts';
 import type { Config } from './config/config.ts';
@@ -21,7 +20,6 @@ import { readHostFacts } from './host/facts.ts';
 import { createImageRoom, type ImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
-import type { LogDrivers } from './logs/port.ts';
 import { createMetricsRoom } from './monitor/room.ts';
 import { createNetworkRoom } from './network/room.ts';
 import { armDrill, parseDrill } from './reactor/drill.ts';
@@ -33,6 +31,8 @@ import { createShimRuntime } from './runtime/shim/runtime.ts';
 import { runtimeWarnings } from './runtime/version-gate.ts';
 import { lockDataRoot, writePidfile } from './service/lock.ts';
 import { keepJournal } from './store/retention.ts';
+import { createStatsRoom } from './stats/room.ts';
+import { createSampler } from './stats/sampler.ts';
 import { sqliteStore } from './store/sqlite.ts';
 import { readComponents, systemInfo } from './system-info.ts';
 import { createVisualizerRoom } from './visualizer/room.ts';
@@ -134,12 +134,19 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
   });
   const known = await components;
   for (const { Name, Version } of known) for (const warning of runtimeWarnings(Name, Version)) log.warn(warning);
-  const views = createViews(deps, containers, images, logs);
+  const archive = createArchiveRoom({
+    log,
+    containers: containers.lookup,
+    rootfs: images.rootfs,
+    volumes: volumes.volumes,
+  });
+  const stats = createStatsRoom({ containers: containers.lookup, sampler: createSampler(deps), host, config });
+  const views = createViews(deps, containers, images);
   return {
     deps,
     first: [volumes, images, networks],
     containers,
-    last: [build, ...views],
+    last: [build, archive, stats, ...views],
     onHttp2: (socket, head) => {
       socket.unshift(head);
       void build.buildkit.serve(socket);
@@ -177,29 +184,14 @@ function countContainers(containers: ContainerRoom, images: ImageRoom): Counts {
 const ALL_CONTAINERS = { all: true, limit: 0, filters: new Map() };
 const COMPOSE_PROJECT = 'com.docker.compose.project';
 
-/** Rooms that only look: logs, the visualizer's reads and the metrics. */
-function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoom, logs: LogDrivers): Room[] {
+/** Rooms that only look: the visualizer's reads and the metrics. */
+function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoom): Room[] {
   const { bus, reactor, store, host, config, log } = deps;
   const container = (id: string): { name: string; project: string } => {
     const record = containers.lookup.find(id);
     return { name: record?.name ?? '', project: record?.config.Labels[COMPOSE_PROJECT] ?? '' };
   };
   return [
-    routesOnly((api) =>
-      logRoutes(api, {
-        drivers: logs,
-        logTarget(name) {
-          const record = containers.lookup.resolve(name);
-          const { LogConfig } = record.hostConfig;
-          return {
-            id: record.id,
-            tty: record.config.Tty,
-            logConfig: LogConfig,
-            info: containers.lookup.logInfo(record),
-          };
-        },
-      }),
-    ),
     createVisualizerRoom({
       ...deps,
       label: (kind, id) => {
@@ -228,8 +220,6 @@ function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoo
     }),
   ];
 }
-
-const routesOnly = (routes: (api: Api) => void): Room => ({ boot: async () => {}, stop: async () => {}, routes });
 
 /** What people call an actor that is no container: the name in its record, where its context has one. */
 function nameOfActor(reactor: Reactor, kind: string, id: string): string {
