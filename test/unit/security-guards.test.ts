@@ -1,9 +1,19 @@
-import { closeSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parseGit } from '../../src/build/fetch.ts';
 import { openDirectories } from '../../src/build/mount-open.ts';
+import { loadConfig, parseCommandLine } from '../../src/config/load.ts';
 import { runtimeWarnings } from '../../src/runtime/version-gate.ts';
 
 describe('a runtime', () => {
@@ -26,6 +36,19 @@ describe('a runtime', () => {
       [],
     ]);
   });
+});
+
+test('remapping of users is refused rather than left out', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'security-config-'));
+  const file = join(directory, 'daemon.json');
+  const load = (text: string, ...flags: string[]) => {
+    writeFileSync(file, text);
+    return () => loadConfig(parseCommandLine(['--config-file', file, ...flags]));
+  };
+  expect(load('{}', '--userns-remap=default')).toThrow('--userns-remap is not supported yet');
+  expect(load('{"userns-remap":"nobody:nogroup"}')).toThrow('--userns-remap is not supported yet');
+  expect(load('{}', '--userns-remap=')).not.toThrow();
+  rmSync(directory, { recursive: true });
 });
 
 test.each(['--upload-pack=x', '-x#main', 'ext::sh -c x', 'https://host/x.git#-x', 'fd::3/x'])(
