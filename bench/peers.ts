@@ -157,7 +157,7 @@ export async function startPeer(
     directory,
     ...images,
     docker(...args) {
-      const done = spawnSync('docker', args, { env, encoding: 'utf8', timeout: 300_000, maxBuffer: 1 << 30 });
+      const done = spawnSync('docker', args, { env, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 30 });
       if (done.status !== 0) throw new Error(`${name}: docker ${args.join(' ')}: ${done.stderr}`);
       return done.stdout.trim();
     },
