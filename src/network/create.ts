@@ -90,6 +90,9 @@ export function planNetwork(body: NetworkCreate, context: CreateContext): Networ
   const ipamDriver = body.IPAM?.Driver || 'default';
   if (ipamDriver !== 'default' && ipamDriver !== 'null')
     throw notFound(`could not find plugin ${ipamDriver} in v1 plugin registry: plugin not found`);
+  for (const family of ['ipv4', 'ipv6'])
+    if (options[`${BRIDGE}gateway_mode_${family}`] === 'isolated' && !body.Internal)
+      throw invalid("gateway mode 'isolated' can only be used for an internal network");
   const configs = from
     ? from.pools.map((pool): IpamConfig => ({
         Subnet: pool.subnet,

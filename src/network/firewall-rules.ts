@@ -21,7 +21,8 @@ const SETS = {
   /** Networks without a way in or out. */
   internal: 'set { type ifname; }',
   /** Networks whose containers may be reached directly from outside (gateway mode routed or nat-unprotected). */
-  open: 'set { type ifname; }',
+  open4: 'set { type ifname; }',
+  open6: 'set { type ifname; }',
   /** Traffic that stays on one bridge; the kernel shows it to us only with br_netfilter. */
   same: 'set { type ifname . ifname; }',
   /** The same, where containers may not talk to each other. */
@@ -83,7 +84,8 @@ const chains = (options: FirewallOptions): [name: string, hook: string, rules: s
       'iifname @internal drop',
       'oifname @internal drop',
       'oifname @bridges ct status dnat accept',
-      'oifname @open accept',
+      'meta nfproto ipv4 oifname @open4 accept',
+      'meta nfproto ipv6 oifname @open6 accept',
       'oifname @bridges drop',
       ...[...options.guarded].map((family) => `meta nfproto ipv${family} iifname != @bridges drop`),
     ],
@@ -146,10 +148,12 @@ export function wholeTable(elements: Iterable<Element>, options: FirewallOptions
 export interface BridgeRules {
   link: string;
   subnets: readonly string[];
-  masquerade: boolean;
+  /** Families whose traffic leaves under the host's address. */
+  masquerade: ReadonlySet<4 | 6>;
   internal: boolean;
   icc: boolean;
-  open: boolean;
+  /** Families in which containers may be reached directly. */
+  open: ReadonlySet<4 | 6>;
   /** Source address of what leaves, in place of the outgoing link's; by family. */
   source4: string;
   source6: string;
@@ -162,12 +166,12 @@ export function bridgeElements(bridge: BridgeRules): Element[] {
     { set: bridge.icc ? 'same' : 'apart', key: `${name} . ${name}` },
   ];
   if (bridge.internal) elements.push({ set: 'internal', key: name });
-  if (bridge.open) elements.push({ set: 'open', key: name });
+  for (const family of bridge.open) elements.push({ set: `open${family}`, key: name });
   for (const subnet of bridge.subnets) {
-    const family = subnet.includes(':') ? '6' : '4';
+    const family = subnet.includes(':') ? 6 : 4;
     elements.push({ set: `own${family}`, key: `${subnet} . ${name}` });
-    if (!bridge.masquerade || bridge.internal) continue;
-    const source = family === '4' ? bridge.source4 : bridge.source6;
+    if (!bridge.masquerade.has(family) || bridge.internal) continue;
+    const source = family === 4 ? bridge.source4 : bridge.source6;
     if (source) elements.push({ set: `snat${family}`, key: subnet, value: source });
     else elements.push({ set: `masq${family}`, key: subnet });
   }

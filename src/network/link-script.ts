@@ -26,6 +26,10 @@ export const mtuOf = (network: NetworkRecord, fallback: number): number =>
 export const iccOf = (network: NetworkRecord): boolean =>
   !/^(false|0|f)$/i.test(network.options['com.docker.network.bridge.enable_icc'] ?? '');
 
+/** How the host takes part in a bridge network: nat, nat-unprotected, routed, or isolated, which is not at all. */
+export const gatewayMode = (network: NetworkRecord, family: 4 | 6): string =>
+  network.options[`com.docker.network.bridge.gateway_mode_ipv${family}`] || 'nat';
+
 /** The link of macvlan and ipvlan; a parent `eth0.10` that is not there is made as a VLAN. */
 export const vlanOf = (parent: string): { of: string; id: number } | undefined => {
   const match = /^(.+)\.(\d{1,4})$/.exec(parent);
@@ -46,7 +50,7 @@ export function bridgeLines(network: NetworkRecord, tag: string, mtu: number, ma
 /** The gateway addresses of a bridge; `replace`, so that what is there stays. */
 export const addressLines = (network: NetworkRecord): string[] =>
   network.pools
-    .filter((pool) => pool.gateway)
+    .filter((pool) => pool.gateway && gatewayMode(network, pool.gateway.includes(':') ? 6 : 4) !== 'isolated')
     .map(
       (pool) =>
         `addr replace ${pool.gateway}/${pool.subnet.split('/')[1]} dev ${network.link}${pool.gateway.includes(':') ? ' nodad' : ''}`,

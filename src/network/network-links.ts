@@ -6,7 +6,7 @@ import { invalid, notFound } from '../errors.ts';
 import type { DnsServer } from './dns/server.ts';
 import type { Firewall } from './firewall.ts';
 import { type BridgeRules, bridgeElements } from './firewall-rules.ts';
-import { addressLines, bridgeLines, macFor, mtuOf, vlanOf } from './link-script.ts';
+import { addressLines, bridgeLines, gatewayMode, iccOf, macFor, mtuOf, vlanOf } from './link-script.ts';
 import type { Links } from './links.ts';
 import type { NetworkEffects } from './machine.ts';
 import type { EndpointRecord, NetworkRecord } from './record.ts';
@@ -41,14 +41,17 @@ const isOn = (value: string | undefined, fallback: boolean): boolean =>
 
 export function rulesOf(record: NetworkRecord, config: Config): BridgeRules {
   const { options } = record;
-  const mode = options[`${BRIDGE}gateway_mode_ipv4`] ?? 'nat';
+  const masquerades = config.ipMasq && isOn(options[`${BRIDGE}enable_ip_masquerade`], true);
+  const families = ([4, 6] as const).map((family) => ({ family, mode: gatewayMode(record, family) }));
+  const those = (matches: (mode: string) => boolean): ReadonlySet<4 | 6> =>
+    new Set(families.filter(({ mode }) => matches(mode)).map(({ family }) => family));
   return {
     link: record.link,
     subnets: record.pools.map((pool) => pool.subnet),
-    masquerade: config.ipMasq && mode !== 'routed' && isOn(options[`${BRIDGE}enable_ip_masquerade`], true),
+    masquerade: those((mode) => masquerades && mode !== 'routed'),
     internal: record.internal,
-    icc: isOn(options[`${BRIDGE}enable_icc`], true),
-    open: mode === 'routed' || mode === 'nat-unprotected',
+    icc: iccOf(record),
+    open: those((mode) => mode === 'routed' || mode === 'nat-unprotected'),
     source4: options['com.docker.network.host_ipv4'] ?? '',
     source6: options['com.docker.network.host_ipv6'] ?? '',
   };
@@ -114,7 +117,8 @@ export class NetworkLinks implements NetworkEffects {
   /** User-defined bridges have a DNS server on their gateway. */
   async #serveNames(record: NetworkRecord): Promise<NetworkRecord> {
     const gateway = record.pools[0]?.gateway;
-    if (record.predefined || !gateway || this.#dns.has(record.id)) return record;
+    const isolated = gateway && gatewayMode(record, gateway.includes(':') ? 6 : 4) === 'isolated';
+    if (record.predefined || !gateway || isolated || this.#dns.has(record.id)) return record;
     const server = this.#deps.newDnsServer(record);
     this.#dns.set(record.id, server);
     try {

@@ -69,7 +69,7 @@ export class Host {
   silent = async (url: string, netns?: string): Promise<boolean> =>
     (await this.sh(`curl -s -g --max-time 1 ${url} || echo unreachable`, netns)) === 'unreachable';
 
-  async serve(sandbox: Sandbox): Promise<void> {
+  async serve(sandbox: Pick<Sandbox, 'netnsPath'>): Promise<void> {
     await this.call('start', WEB, sandbox.netnsPath);
     await eventually(() => this.sh('curl -s --max-time 2 http://127.0.0.1/', sandbox.netnsPath), {
       what: 'the web server',

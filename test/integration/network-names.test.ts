@@ -229,6 +229,38 @@ describe('networks of other kinds', () => {
     await Promise.all(['sa', 'sb'].map((name) => host.call('down', name)));
   });
 
+  it('routed: containers are reached directly, and leave under their own addresses', async () => {
+    await host.call('create', {
+      Name: 'plain',
+      Options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'routed' },
+      IPAM: { Config: [{ Subnet: '10.90.0.0/24' }] },
+    });
+    const a = await host.up('ra', { mode: 'plain' });
+    await host.sh('ip route add 10.90.0.0/24 via 198.51.100.1', other);
+    await Promise.all([host.serve(a), host.serve({ netnsPath: other })]);
+    expect(await host.get('http://10.90.0.2/', other)).toContain('198.51.100.53');
+    expect(await host.get('http://198.51.100.53/', a.netnsPath)).toContain('10.90.0.2');
+    await host.call('down', 'ra');
+  });
+
+  it('isolated: the host has no address on the bridge, and names stand in the hosts files', async () => {
+    await host.call('create', {
+      Name: 'island',
+      Internal: true,
+      Options: {
+        'com.docker.network.bridge.gateway_mode_ipv4': 'isolated',
+        'com.docker.network.bridge.name': 'island0',
+      },
+    });
+    const a = await host.up('xa', { mode: 'island' });
+    const b = await host.up('xb', { mode: 'island' });
+    await host.serve(b);
+    expect(await host.get(`http://${b.endpoints.island!.IPAddress}/`, a.netnsPath)).toContain('from ');
+    expect(await host.sh(`grep xb ${a.hostsPath}`)).toContain(b.endpoints.island!.IPAddress);
+    expect(await host.sh('ip -4 addr show island0')).not.toContain('inet');
+    await Promise.all(['xa', 'xb'].map((name) => host.call('down', name)));
+  });
+
   it('macvlan: containers talk over the parent, and find each other in their hosts files', async () => {
     await host.call('create', {
       Name: 'lan',

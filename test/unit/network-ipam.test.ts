@@ -140,6 +140,10 @@ describe('a request to create a network', () => {
     [{ Options: { 'com.docker.network.bridge.name': 'a name; with more' } }, 'invalid network interface name'],
     [{ Driver: 'macvlan', Options: { parent: 'eth0', macvlan_mode: 'x' } }, 'unknown macvlan mode "x"'],
     [{ EnableIPv4: false }, 'IPv4 or IPv6 must be enabled'],
+    [
+      { Options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'isolated' } },
+      'only be used for an internal network',
+    ],
   ];
   it.each(refused)('is refused: %j', (body, words) => {
     expect(() => planNetwork({ Name: 'n', ...body }, context)).toThrow(words);

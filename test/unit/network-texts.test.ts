@@ -95,10 +95,10 @@ describe('the nft table', () => {
     const bridge = {
       link: 'br0',
       subnets: ['10.0.0.0/24', 'fd00::/64'],
-      masquerade: true,
+      masquerade: new Set<4 | 6>([4, 6]),
       internal: false,
       icc: true,
-      open: false,
+      open: new Set<4 | 6>(),
       source4: '',
       source6: '',
     };
@@ -106,7 +106,14 @@ describe('the nft table', () => {
     expect(sets({})).toEqual(['bridges', 'same', 'own4', 'masq4', 'own6', 'masq6']);
     expect(sets({ internal: true, icc: false })).toEqual(['bridges', 'apart', 'internal', 'own4', 'own6']);
     expect(sets({ source4: '192.0.2.9' })).toContain('snat4');
-    expect(sets({ masquerade: false, open: true })).toEqual(['bridges', 'same', 'open', 'own4', 'own6']);
+    expect(sets({ masquerade: new Set([4]), open: new Set([6]) })).toEqual([
+      'bridges',
+      'same',
+      'open6',
+      'own4',
+      'masq4',
+      'own6',
+    ]);
   });
 });
 
