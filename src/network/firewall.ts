@@ -43,7 +43,7 @@ export const noFirewall: Firewall = {
 const keyOf = (element: Element): string => `${element.set}/${element.key}`;
 
 /** The chain `user` is not ours to judge. */
-const withoutUser = (listing: string): string => listing.replace(/\tchain user \{[^}]*\}\n/, '');
+const withoutUser = (listing: string): string => listing.replace(/\tchain user \{\n[^]*?\n?\t\}\n/, '');
 
 export class NftFirewall implements Firewall {
   #wanted = new Map<string, Element>();

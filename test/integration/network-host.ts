@@ -93,6 +93,8 @@ const calls: Record<string, (...args: any[]) => unknown> = {
   inspect: (name: string) => room.service.inspect(name, { verbose: true }),
   reach: (from: string, to: string) => room.explainReach(from, to),
   inspectKernel: () => room.inspectKernel(),
+  /** How often something was found broken. */
+  repairs: () => deps.facts.filter((fact) => fact.topic === 'reactor' && fact.action === 'repaired').length,
   events: () => deps.events('network'),
   /** A shell in the namespace of the daemon, or of a container. */
   sh: (script: string, netns?: string) =>

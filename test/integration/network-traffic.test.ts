@@ -114,7 +114,7 @@ describe('two containers on the default bridge', () => {
   });
 
   it("keep working when the daemon comes back, with people's own rules in place", async () => {
-    await host.sh('nft add rule inet reactord user ip daddr 203.0.113.9 drop');
+    await host.sh('nft add rule inet reactord user ip daddr "{ 203.0.113.9, 203.0.113.10 }" drop');
     await host.call('reboot');
     await host.call('restore', 'b', {
       exposedPorts: ['80/tcp'],
@@ -122,6 +122,9 @@ describe('two containers on the default bridge', () => {
     });
     expect(await get('http://127.0.0.1:8080/')).toContain('from ');
     expect(await host.sh('nft list chain inet reactord user')).toContain('203.0.113.9');
+    const before = await host.call('repairs');
+    await host.call('inspectKernel');
+    expect(await host.call('repairs')).toBe(before);
     await expect(
       host.up('c', { portBindings: { '80/tcp': [{ HostIp: '', HostPort: '8080' }] } }),
     ).rejects.toMatchObject({ code: 'port-in-use' });
