@@ -1,5 +1,5 @@
 /** POST /containers/create: a request becomes a record, with everything checked first and undone when a later step fails. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid, notFound } from '../errors.ts';
 import type { ContainerCreate } from '../generated/types/container-create.ts';
@@ -13,6 +13,7 @@ import { validateConfig } from '../runtime/oci/validate-config.ts';
 import { adaptHostConfig, validateHostConfig, validateNetworkMode } from '../runtime/oci/validate.ts';
 import type { EffectDeps } from './actors.ts';
 import type { ContainerConfig, HostConfig, NetworkingConfig } from './config.ts';
+import { removeDirectory } from './directory.ts';
 import { commandOf, hostConfigOf, mergeConfig } from './merge.ts';
 import { parseLink, sandboxRequest } from './network-request.ts';
 import { checkedName, randomName } from './names.ts';
@@ -174,7 +175,7 @@ export async function createContainer(
   const undo = new UndoStack();
   undo.push('name', () => deps.registry.release(name, id));
   try {
-    undo.push('directory', () => rm(directory, { recursive: true, force: true }));
+    undo.push('directory', () => removeDirectory(directory));
     undo.push('rootfs', () => deps.rootfs.remove(id));
     const [mounts] = await Promise.all([
       prepareMounts(deps, base, undo),

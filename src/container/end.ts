@@ -1,7 +1,8 @@
 /** The effects of an end: let go of what a process used, undo a start, take a container away. Idempotent, each step bounded. */
-import { rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { withDeadline } from '../lib/deadline.ts';
 import type { EffectDeps } from './actors.ts';
+import { removeBundle, removeDirectory } from './directory.ts';
 import type { RemoveOrder, Work } from './events.ts';
 import { closeMounts } from './mounting.ts';
 import type { ContainerRecord } from './record.ts';
@@ -38,10 +39,17 @@ export async function settle(deps: EffectDeps, { record }: Work): Promise<void> 
 
 async function endTask(deps: EffectDeps, record: ContainerRecord, session: Session): Promise<void> {
   await endStreams(deps, session);
+  const bundle = bundleOf(deps, record.id);
   const task = session.task;
   session.task = undefined;
-  if (task) await task.delete();
-  await rm(bundleOf(deps, record.id), { recursive: true, force: true });
+  session.frozen = false;
+  const deleted = task?.delete().then(
+    () => true,
+    (error: unknown) => deps.log.warn({ err: error, container: record.id }, 'a task could not be deleted'),
+  );
+  // Without a task, or when it did not let go, what is left is taken away from outside.
+  if (!(await deleted) && existsSync(bundle)) await deps.runtime.cleanup(record.id, bundle);
+  await removeBundle(bundle);
 }
 
 async function endStreams(deps: EffectDeps, session: Session): Promise<void> {
@@ -51,13 +59,14 @@ async function endStreams(deps: EffectDeps, session: Session): Promise<void> {
   await log?.close();
 }
 
-const withinDrain = (deps: EffectDeps, drained: Promise<void> | undefined): Promise<void> =>
+const withinDrain = (deps: EffectDeps, drained: Promise<unknown> | undefined): Promise<void> =>
   new Promise((resolve) => {
     const cancel = deps.clock.after(DRAIN_MS, resolve);
-    void Promise.resolve(drained).then(() => {
+    const done = (): void => {
       cancel();
       resolve();
-    });
+    };
+    Promise.resolve(drained).then(done, done);
   });
 
 async function closeNetwork(deps: EffectDeps, { id }: ContainerRecord, session: Session): Promise<void> {
@@ -73,12 +82,13 @@ export async function undo(deps: EffectDeps, work: Work): Promise<void> {
   const { record } = work;
   const session = deps.sessions.of(record.id);
   await session.quiet();
-  await session.task?.kill(9).catch(() => {});
-  await session.task?.delete().catch((error: unknown) => {
-    deps.log.warn({ err: error, container: record.id }, 'a task that did not start could not be deleted');
-  });
+  const { task } = session;
+  if (task) {
+    await task.kill(9).catch(() => {});
+    await withinDrain(deps, task.exited);
+  }
   await everything(deps, record.id, {
-    task: endTask(deps, record, session).then(() => deps.runtime.cleanup(record.id, bundleOf(deps, record.id))),
+    task: endTask(deps, record, session),
     network: closeNetwork(deps, record, session).then(() => letGoOfMounts(deps, record)),
   });
 }
@@ -86,14 +96,13 @@ export async function undo(deps: EffectDeps, work: Work): Promise<void> {
 export async function remove(deps: EffectDeps, { record }: Work, order: RemoveOrder): Promise<void> {
   const session = deps.sessions.of(record.id);
   await session.quiet();
-  if (session.task) await deps.runtime.cleanup(record.id, bundleOf(deps, record.id));
   await everything(deps, record.id, {
     task: endTask(deps, record, session),
     network: closeNetwork(deps, record, session).then(() => letGoOfMounts(deps, record)),
   });
   await everything(deps, record.id, {
     rootfs: deps.rootfs.remove(record.id),
-    log: deps.logs.remove(deps.logInfo(record)).then(() => rm(record.directory, { recursive: true, force: true })),
+    log: deps.logs.remove(deps.logInfo(record)).then(() => removeDirectory(record.directory)),
   });
   if (order.volumes) await removeVolumes(deps, record);
 }

@@ -1,6 +1,6 @@
 /** Finding containers again: each record is compared with what the runtime has, its chart starts where both agree. */
 import { existsSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { internal } from '../errors.ts';
@@ -10,6 +10,7 @@ import type { Reply } from '../reactor/ask.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { TaskProbe } from '../runtime/port.ts';
 import type { EffectDeps } from './actors.ts';
+import { removeDirectory } from './directory.ts';
 import { undo } from './end.ts';
 import type { ContainerContext, ContainerEvent } from './events.ts';
 import type { containerMachine } from './machine.ts';
@@ -159,7 +160,10 @@ export class Recovery {
     const { dataRoot, execRoot } = effects.config;
     for (const directory of [join(dataRoot, 'containers'), join(execRoot, 'containers')]) {
       for (const id of await readdir(directory).catch((): string[] => [])) {
-        if (isFullId(id) && !registry.knows(id)) await rm(join(directory, id), { recursive: true, force: true });
+        if (!isFullId(id) || registry.knows(id)) continue;
+        await removeDirectory(join(directory, id)).catch((error: unknown) =>
+          effects.log.warn({ err: error, container: id }, 'a directory of an unknown container stays'),
+        );
       }
     }
   }
