@@ -1,6 +1,6 @@
 /** A gRPC client over node:http2 on a connection it is handed. Every call has a deadline or a signal. */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from 'node:http2';
-import type { Duplex } from 'node:stream';
+import { type Duplex, PassThrough, pipeline, type Readable } from 'node:stream';
 import {
   create,
   type DescMethod,
@@ -73,7 +73,7 @@ export class GrpcClient {
         const bytes = toBinary(method.input, create(method.input, message) as MessageShape<M['input']>);
         if (!stream.write(encodeFrame(bytes))) await drained(stream);
       },
-      received: receive(method, stream, signal),
+      received: receive(method, stream, answerOf(stream), signal),
     };
   }
 
@@ -99,32 +99,55 @@ export class GrpcClient {
   }
 }
 
-async function* receive<M extends DescMethod>(
-  method: M,
-  stream: ClientHttp2Stream,
-  signal: AbortSignal,
-): AsyncGenerator<MessageShape<M['output']>> {
-  let status: { code: number; message: string } | undefined;
+interface Answer {
+  body: Readable;
+  /** Known once the server said it, which may be long before the body has been read. */
+  status: { code: number; message: string } | undefined;
+  closed: Promise<void>;
+}
+
+/**
+ * Listens from the start: a server may be through before anybody asks for its first message, and a stream that nobody
+ * reads is thrown away with its data when the other side resets it.
+ */
+function answerOf(stream: ClientHttp2Stream): Answer {
+  const body = new PassThrough();
+  const answer: Answer = {
+    body,
+    status: undefined,
+    closed: new Promise((resolve) => stream.once('close', () => resolve())),
+  };
   const read = (headers: IncomingHttpHeaders): void => {
     const code = headers['grpc-status'];
     if (code !== undefined)
-      status = { code: Number(code), message: decodeMessage(String(headers['grpc-message'] ?? '')) };
+      answer.status = { code: Number(code), message: decodeMessage(String(headers['grpc-message'] ?? '')) };
   };
   stream.once('response', read);
   stream.once('trailers', read);
-  const closed = new Promise<void>((resolve) => stream.once('close', () => resolve()));
+  pipeline(stream, body, () => {});
+  return answer;
+}
+
+async function* receive<M extends DescMethod>(
+  method: M,
+  stream: ClientHttp2Stream,
+  answer: Answer,
+  signal: AbortSignal,
+): AsyncGenerator<MessageShape<M['output']>> {
   try {
-    for await (const bytes of messagesOf(stream)) yield fromBinary(method.output, bytes) as MessageShape<M['output']>;
-    await closed;
+    for await (const bytes of messagesOf(answer.body))
+      yield fromBinary(method.output, bytes) as MessageShape<M['output']>;
+    await answer.closed;
   } catch (error) {
-    if (!status)
-      throw signal.aborted
-        ? cancelled('the call was cancelled')
-        : unavailable(`the session failed: ${(error as Error).message}`, { cause: error });
+    if (!answer.status) throw signal.aborted ? cancelled('the call was cancelled') : failed(error);
   } finally {
     if (!stream.destroyed) stream.close(8);
   }
+  const { status } = answer;
   if (!status)
     throw signal.aborted ? cancelled('the call was cancelled') : unavailable('the client closed its session');
   if (status.code !== OK) throw errorOf(status.code, status.message);
 }
+
+const failed = (error: unknown): Error =>
+  unavailable(`the session failed: ${(error as Error).message}`, { cause: error });

@@ -1,0 +1,142 @@
+/** The real buildx with its docker driver. Runs where the plugin is installed; REACTORD_BUILDX names it elsewhere. */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { writeTree } from '../fixtures/build/buildkit-client.ts';
+import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { tarOf } from '../support/fixture-image.ts';
+
+const DIRECTORIES = [
+  join(homedir(), '.docker'),
+  '/usr/local/lib/docker',
+  '/usr/local/libexec/docker',
+  '/usr/lib/docker',
+  '/usr/libexec/docker',
+];
+const candidates = [
+  process.env.REACTORD_BUILDX,
+  ...DIRECTORIES.map((directory) => join(directory, 'cli-plugins/docker-buildx')),
+];
+const plugin = candidates.find((path) => path && existsSync(path));
+if (!plugin) console.warn('buildx is not installed: its tests are skipped (set REACTORD_BUILDX to the plugin)');
+
+describe.skipIf(!plugin)('buildx', () => {
+  let daemon: TestDaemon;
+  let directory: string;
+  let contexts = 0;
+
+  beforeAll(async () => {
+    daemon = await startDaemon();
+    const plugins = join(daemon.directory, 'cli/cli-plugins');
+    mkdirSync(plugins, { recursive: true });
+    symlinkSync(plugin!, join(plugins, 'docker-buildx'));
+    daemon.ok('pull', '-q', daemon.image);
+    daemon.ok('tag', daemon.image, 'busybox');
+    directory = mkdtempSync(join(tmpdir(), 'build-buildx-'));
+  });
+  afterAll(async () => {
+    await daemon?.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  function buildx(files: Record<string, string>, args: string[], options: { input?: string } = {}) {
+    const cwd = writeTree(join(directory, `context-${contexts++}`), files);
+    const env = { DOCKER_BUILDKIT: '1', BUILDX_NO_DEFAULT_ATTESTATIONS: '1' };
+    return { cwd, ...daemon.dockerWith({ cwd, env, ...options }, ...args) };
+  }
+
+  test('docker build goes through it, loads the image, and takes what did not change from the cache', () => {
+    const files = {
+      Dockerfile:
+        '# syntax=docker/dockerfile:1\nFROM busybox\nARG A\nCOPY . /c\nRUN cat /c/f > /out && echo $A >> /out\nCMD ["cat", "/out"]',
+      f: 'file\n',
+    };
+    const args = [
+      'build',
+      '--progress=plain',
+      '-t',
+      'x:1',
+      '--build-arg',
+      'A=1',
+      '--iidfile',
+      join(directory, 'iid'),
+      '.',
+    ];
+    const first = buildx(files, args);
+    expect(first.stderr).toContain('using docker driver');
+    expect(first.code).toBe(0);
+    expect(daemon.ok('run', '--rm', 'x:1')).toBe('file\n1');
+    expect(readFileSync(join(directory, 'iid'), 'utf8')).toBe(daemon.ok('inspect', '-f', '{{.Id}}', 'x:1'));
+    expect(buildx(files, args).stderr.match(/CACHED/g)?.length).toBe(2);
+  });
+
+  test('secrets, SSH agents of nobody, heredocs, named contexts and targets', () => {
+    writeFileSync(join(directory, 'secret'), 's3cr3t');
+    const more = writeTree(join(directory, 'more'), { m: 'more\n' });
+    const dockerfile = [
+      'FROM base AS one', 'RUN --mount=type=secret,id=s test "$(cat /run/secrets/s)" = s3cr3t', 'RUN --mount=type=ssh test -z "$SSH_AUTH_SOCK"', 'COPY --from=more m /m',
+      'RUN <<EOF', 'cat /m', 'echo "in heredoc"', 'EOF', 'FROM one', 'RUN false',
+    ].join('\n'); // prettier-ignore
+    const { stderr, code } = buildx({ Dockerfile: dockerfile }, [
+      'build', '--progress=plain', '--target', 'one', '--secret', `id=s,src=${join(directory, 'secret')}`,
+      '--build-context', 'base=docker-image://busybox', '--build-context', `more=${more}`, '.',
+    ]); // prettier-ignore
+    expect([code, /more[\s\S]*in heredoc/.test(stderr)]).toEqual([0, true]);
+  });
+
+  test('a context from standard input, and results as files and as a tar', async () => {
+    const archive = gzipSync(
+      await tarOf([
+        { name: 'Dockerfile', content: 'FROM scratch\nCOPY f /' },
+        { name: 'f', content: 'from stdin' },
+      ]),
+    );
+    const cwd = writeTree(join(directory, 'stdin'), {});
+    const done = daemon.dockerWith(
+      { cwd: directory, env: { DOCKER_BUILDKIT: '1' }, input: archive as never },
+      'build',
+      '-o',
+      join(cwd, 'out'),
+      '-',
+    );
+    expect([done.code, done.stderr]).toEqual([0, expect.any(String)]);
+    expect(readFileSync(join(cwd, 'out/f'), 'utf8')).toBe('from stdin');
+    const tar = buildx({ Dockerfile: 'FROM scratch\nCOPY f /', f: 'x' }, [
+      'build',
+      '-o',
+      `type=tar,dest=${join(cwd, 'out.tar')}`,
+      '.',
+    ]);
+    expect([tar.code, readFileSync(join(cwd, 'out.tar')).includes('ustar')]).toEqual([0, true]);
+  });
+
+  test('a failing step is shown with its output and the way in', () => {
+    const { stderr, code } = buildx({ Dockerfile: 'FROM busybox\nRUN echo the words; exit 3' }, [
+      'build',
+      '--progress=plain',
+      '.',
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toContain('the words');
+    expect(stderr).toMatch(/docker run -it [0-9a-f]{12}/);
+    expect(stderr).toContain(
+      'failed to solve: process "/bin/sh -c echo the words; exit 3" did not complete successfully: exit code: 3',
+    );
+  });
+
+  test('bake builds several targets in one session of its own, and the cache can be told and emptied', () => {
+    const bake =
+      'group "default" { targets = ["a", "b"] }\ntarget "a" { tags = ["bake:a"] }\ntarget "b" {\n  tags = ["bake:b"]\n  args = { N = "b" }\n}';
+    const { code, stderr } = buildx(
+      { Dockerfile: 'FROM busybox\nARG N=a\nRUN echo $N > /n\nCMD cat /n', 'docker-bake.hcl': bake },
+      ['buildx', 'bake', '--progress=plain'],
+    );
+    expect([code, code ? stderr : '']).toEqual([0, '']);
+    expect([daemon.ok('run', '--rm', 'bake:a'), daemon.ok('run', '--rm', 'bake:b')]).toEqual(['a', 'b']);
+    expect(daemon.ok('buildx', 'du')).toContain('Total:');
+    expect(daemon.ok('buildx', 'prune', '-af')).toContain('Total:');
+    expect(daemon.ok('buildx', 'ls')).toContain('running');
+  });
+});
