@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { createActor, fromPromise, waitFor } from 'xstate';
 import { createApp } from './api/app.ts';
-import type { Counts, SystemInfo } from './api/routes/system.ts';
+import type { SystemInfo } from './api/routes/system.ts';
 import { listen, type Listening } from './api/server.ts';
 import { createArchiveRoom } from './archive/room.ts';
 import { createBuildRoom } from './build/room.ts';
@@ -20,7 +20,6 @@ import { readHostFacts } from './host/facts.ts';
 import { createImageRoom, type ImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
-import { createMetricsRoom } from './monitor/room.ts';
 import { createNetworkRoom } from './network/room.ts';
 import { armDrill, parseDrill } from './reactor/drill.ts';
 import { lifecycle } from './reactor/lifecycle.ts';
@@ -35,7 +34,7 @@ import { createStatsRoom } from './stats/room.ts';
 import { createSampler } from './stats/sampler.ts';
 import { sqliteStore } from './store/sqlite.ts';
 import { readComponents, systemInfo } from './system-info.ts';
-import { createVisualizerRoom } from './visualizer/room.ts';
+import { containerUsage, countContainers, createViews } from './views.ts';
 import { createVolumeRoom } from './volume/room.ts';
 
 export interface Daemon {
@@ -159,74 +158,12 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
       counts: () => countContainers(containers, images),
       usage: {
         image: async () => images.imageUsage(),
-        container: async () => JSON.parse(await containers.containers.list(ALL_CONTAINERS, true)) as object[],
+        container: () => containerUsage(containers),
         volume: () => volumes.usage(),
         'build-cache': async () => build.builds.usage(),
       },
     }),
   };
-}
-
-function countContainers(containers: ContainerRoom, images: ImageRoom): Counts {
-  const phases = [...containers.lookup.all()].map(({ phase }) => phase);
-  const count = (...wanted: string[]): number => phases.filter((phase) => wanted.includes(phase)).length;
-  const running = count('running', 'stopping', 'restarting', 'starting');
-  const paused = count('paused');
-  return {
-    containers: phases.length,
-    running,
-    paused,
-    stopped: phases.length - running - paused,
-    images: images.catalog.list().length,
-  };
-}
-
-const ALL_CONTAINERS = { all: true, limit: 0, filters: new Map() };
-const COMPOSE_PROJECT = 'com.docker.compose.project';
-
-/** Rooms that only look: the visualizer's reads and the metrics. */
-function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoom): Room[] {
-  const { bus, reactor, store, host, config, log } = deps;
-  const container = (id: string): { name: string; project: string } => {
-    const record = containers.lookup.find(id);
-    return { name: record?.name ?? '', project: record?.config.Labels[COMPOSE_PROJECT] ?? '' };
-  };
-  return [
-    createVisualizerRoom({
-      ...deps,
-      label: (kind, id) => {
-        if (kind === 'container') return container(id);
-        if (kind === 'image') return { name: images.catalog.find(id)?.repoTags[0] ?? '', project: '' };
-        return { name: nameOfActor(reactor, kind, id), project: '' };
-      },
-    }),
-    createMetricsRoom({
-      address: config.metricsAddress,
-      log,
-      source: {
-        bus,
-        reactor,
-        journal: store.journal,
-        host,
-        containers: () =>
-          [...containers.lookup.all()].map(({ id, name, config: { Labels }, phase, state }) => ({
-            id,
-            name,
-            labels: Labels,
-            state: phase,
-            restarts: state.restartCount,
-          })),
-      },
-    }),
-  ];
-}
-
-/** What people call an actor that is no container: the name in its record, where its context has one. */
-function nameOfActor(reactor: Reactor, kind: string, id: string): string {
-  const snapshot = reactor.get(kind, id)?.getSnapshot() as { context?: Record<string, unknown> } | undefined;
-  const record = snapshot?.context?.record as { name?: unknown } | undefined;
-  const name = record?.name ?? snapshot?.context?.reference ?? snapshot?.context?.name;
-  return typeof name === 'string' ? name : '';
 }
 
 /** Starts the daemon. `config` is frozen; what a reload may change lives in the daemon's own copy. */
