@@ -12,6 +12,7 @@ import { findBlockDevices } from '../runtime/oci/host-side.ts';
 import { resourcesOf } from '../runtime/oci/resources.ts';
 import { validateHostConfig } from '../runtime/oci/validate.ts';
 import type { Store } from '../store/port.ts';
+import type { HostConfig } from './config.ts';
 import { type CreateDeps, createContainer, type CreateOptions } from './create.ts';
 import type { Announcement, ContainerEvent, RemoveOrder } from './events.ts';
 import { type ListOptions, selectContainers } from './list.ts';
@@ -171,15 +172,14 @@ export class Containers {
       const record = this.resolve(id);
       if (record.phase === 'removing' || record.phase === 'dead')
         throw conflict(`Cannot update container ${id}: Container is marked for removal and cannot be "update".`);
-      const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+      const change = chosenOf(body);
       if (record.hostConfig.AutoRemove && body.RestartPolicy?.Name && body.RestartPolicy.Name !== 'no')
         throw conflict(`Restart policy cannot be updated because AutoRemove is enabled for the container`);
       const wanted = { ...record.hostConfig, ...change };
       const { hostConfig, warnings } = validateHostConfig(wanted, this.#deps.host, this.#deps.config, { update: true });
       const task = this.#deps.sessions.find(id)?.task;
       if (task && hasProcesses(record)) {
-        const changed = change as Partial<typeof hostConfig>;
-        await task.update(resourcesOf(changed, await findBlockDevices(changed)));
+        await task.update(resourcesOf(change, await findBlockDevices(change)));
       }
       await this.revise(record, { hostConfig }, { action: 'update' });
       return { Warnings: warnings };
@@ -235,8 +235,9 @@ export class Containers {
       descends: (image, ancestor) => this.#descends(image, ancestor),
     });
     const now = this.#deps.clock.now();
+    const imageName = this.#imageNames();
     const sizes = size ? await Promise.all(chosen.map((record) => this.#sizes(record))) : [];
-    return `[${chosen.map((record, index) => summaryText(record, { image: this.#imageName(record), pathOf: this.#pathOf }, now, sizes[index])).join(',')}]`;
+    return `[${chosen.map((record, index) => summaryText(record, { image: imageName(record), pathOf: this.#pathOf }, now, sizes[index])).join(',')}]`;
   }
 
   /** A container may go while its size is counted. */
@@ -244,9 +245,13 @@ export class Containers {
     return this.#deps.rootfs.usage(record.id).catch(() => undefined);
   }
 
-  #imageName(record: ContainerRecord): string {
-    const name = record.config.Image;
-    return this.#deps.images.find(name)?.id === record.image ? name : record.image;
+  /** The name of the config, or the id once that name means another image; each name is looked up once a list. */
+  #imageNames(): (record: ContainerRecord) => string {
+    const ids = new Map<string, string | undefined>();
+    return ({ config: { Image }, image }) => {
+      if (!ids.has(Image)) ids.set(Image, this.#deps.images.find(Image)?.id);
+      return ids.get(Image) === image ? Image : image;
+    };
   }
 
   #descends(image: string, reference: string): boolean {
@@ -282,6 +287,16 @@ export class Containers {
     this.#deps.announcePrune(reclaimed);
     return { ContainersDeleted: deleted.length ? deleted : null, SpaceReclaimed: reclaimed };
   }
+}
+
+/** The CLI sends every field; zero and empty ones are those that nobody chose. A pids limit of 0 is one: none. */
+function chosenOf(body: ContainerUpdate): Partial<HostConfig> {
+  const chosen = Object.entries(body).filter(([key, value]) => {
+    if (key === 'RestartPolicy') return Boolean((value as ContainerUpdate['RestartPolicy'])?.Name);
+    if (key === 'PidsLimit') return value !== null;
+    return Array.isArray(value) ? value.length > 0 : Boolean(value);
+  });
+  return Object.fromEntries(chosen) as Partial<HostConfig>;
 }
 
 /** "24h" ago, a Unix time or RFC 3339: milliseconds since the epoch. */

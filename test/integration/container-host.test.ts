@@ -201,6 +201,14 @@ test('the restart policy counts, and a container with AutoRemove leaves nothing'
   expect(await host.rootfs.list()).not.toContain(passing.id);
 });
 
+test('a process that takes too much memory is killed, and told as out of memory', async () => {
+  const { id, code } = await run({ Cmd: ['tail', '/dev/zero'], HostConfig: { Memory: 16 << 20 } });
+  expect(code).toBe(137);
+  await settled(id);
+  await eventually(async () => (await host.inspect(id)).State.OOMKilled === true);
+  expect(eventsOf(id)).toEqual(expect.arrayContaining(['start', 'oom', 'die']));
+});
+
 test('a volume keeps files, a bind shows the host’s, and limits can be changed while it runs', async () => {
   const first = await run({ Cmd: ['sh', '-c', 'echo kept > /data/file'], HostConfig: { Binds: ['vol1:/data'] } });
   expect(first.code).toBe(0);
