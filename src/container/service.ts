@@ -93,6 +93,8 @@ export class Containers {
   }
 
   async create(body: ContainerCreate, options: CreateOptions = {}): Promise<{ Id: string; Warnings: string[] }> {
+    // What it names (networks, volumes, other containers) has to be found again first.
+    await this.#deps.recovered;
     const { record, warnings } = await createContainer(this.#deps, body, options);
     this.#deps.registry.put(record);
     this.#deps.spawn(record);
