@@ -17,6 +17,7 @@ import type { Config } from './config/config.ts';
 import { reloaded } from './config/load.ts';
 import { type ContainerRoom, createContainerRoom } from './container/room.ts';
 import { readHostFacts } from './host/facts.ts';
+import { unavailable } from './errors.ts';
 import { createImageRoom, type ImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
@@ -172,12 +173,14 @@ export function startDaemon(config: Config, log: Logger): Daemon {
   const release: Release[] = [];
   let parts: Parts | undefined;
   let listening: Listening | undefined;
+  const ready = Promise.withResolvers<void>();
+  ready.promise.catch(() => {});
 
   const actor = lifecycle.provide({
     actors: {
       open: fromPromise(async () => {
         parts = await buildParts(live, log, release);
-        const app = createApp({ ...parts.deps, rooms: roomsOf(parts), system: parts.system });
+        const app = createApp({ ...parts.deps, rooms: roomsOf(parts), system: parts.system, ready: ready.promise });
         // Plugins judge requests of HTTP/1: BuildKit clients then come by /grpc, which they see, or not at all.
         const onHttp2 = live.authorizationPlugins.length ? undefined : parts.onHttp2;
         listening = await listen({ app, config: live, log, onHttp2 });
@@ -186,10 +189,12 @@ export function startDaemon(config: Config, log: Logger): Daemon {
       recover: fromPromise(async () => {
         const { first, containers, last } = parts!;
         await Promise.all(first.map((room) => room.boot()));
+        ready.resolve();
         await containers.boot();
         await Promise.all(last.map((room) => room.boot()));
       }),
       drain: fromPromise(async () => {
+        ready.reject(unavailable('the daemon is stopping'));
         if (!live.liveRestore) await parts?.containers.stopAll(live.shutdownTimeout);
         for (const room of parts ? roomsOf(parts).reverse() : []) await room.stop();
       }),

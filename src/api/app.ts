@@ -28,6 +28,23 @@ export interface AppParts {
   reactor: Reactor;
   rooms: readonly Pick<Room, 'routes'>[];
   system: SystemInfo;
+  /** Resolves when images, volumes and networks are known again: until then nobody is told that they are not there. */
+  ready?: Promise<void>;
+}
+
+/** What is answered from the first moment on. */
+const ALWAYS = /^\/(_ping|version|info|events|reactord\/)/;
+
+function whenReady(ready: Promise<void>): MiddlewareHandler<ApiEnv> {
+  let now = false;
+  ready.then(
+    () => (now = true),
+    () => {},
+  );
+  return async (c, next) => {
+    if (!now && !ALWAYS.test(c.req.path)) await ready;
+    await next();
+  };
 }
 
 export function createApp(parts: AppParts): Api {
@@ -35,6 +52,7 @@ export function createApp(parts: AppParts): Api {
   api.onError((error, c) => refuse(c, error, parts.log));
   api.notFound((c) => c.json({ message: 'page not found' }, 404));
   api.use(request(parts));
+  if (parts.ready) api.use(whenReady(parts.ready));
   if (parts.config.authorizationPlugins.length) api.use(authorization(parts.config.authorizationPlugins));
   systemRoutes(api, parts);
   eventRoutes(api, parts);
@@ -62,9 +80,7 @@ const HEAD_PATHS = /^\/_ping$|^\/containers\/.+\/archive$/;
 function request({ bus, clock, system }: AppParts): MiddlewareHandler<ApiEnv> {
   const server = `reactord/${system.version} (linux)`;
   return async (c, next) => {
-    c.header('Api-Version', API_VERSION);
-    c.header('Ostype', 'linux');
-    c.header('Server', server);
+    commonHeaders(c, server);
     const version = requestedVersion(c.req.url);
     c.set('apiVersion', version === undefined ? API_VERSION : checkVersion(version));
     c.set('gone', goneSignal(c));
@@ -88,6 +104,16 @@ function request({ bus, clock, system }: AppParts): MiddlewareHandler<ApiEnv> {
       cause: seq,
     });
   };
+}
+
+/** On the response itself where there is one: it spares each answer a Headers object. */
+function commonHeaders(c: ApiContext, server: string): void {
+  const outgoing = c.env?.outgoing as ServerResponse | undefined;
+  const set = (name: string, value: string): void =>
+    void (outgoing ? outgoing.setHeader(name, value) : c.header(name, value));
+  set('Api-Version', API_VERSION);
+  set('Ostype', 'linux');
+  set('Server', server);
 }
 
 function goneSignal(c: ApiContext): AbortSignal {
