@@ -82,7 +82,8 @@ function answerHead(c: ApiContext, contentType: string, protocol: string | undef
     ? ['HTTP/1.1 101 UPGRADED', 'Connection: Upgrade', `Upgrade: ${protocol}`]
     : ['HTTP/1.1 200 OK', 'Connection: close'];
   lines.push(`Content-Type: ${contentType}`);
-  c.body(null, 200).headers.forEach((value, name) => lines.push(`${name}: ${value}`));
+  for (const [name, value] of Object.entries((c.env.outgoing as ServerResponse).getHeaders()))
+    lines.push(`${name}: ${String(value)}`);
   return `${lines.join('\r\n')}\r\n\r\n`;
 }
 

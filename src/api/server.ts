@@ -17,7 +17,7 @@ export interface ListenOptions {
   config: Pick<Config, 'hosts' | 'group' | 'tls' | 'tlsVerify' | 'tlsCaCert' | 'tlsCert' | 'tlsKey'>;
   app: Api;
   log: Logger;
-  /** Takes connections that begin with HTTP/2's preface (BuildKit clients); without it they are refused. */
+  /** Takes connections that begin with HTTP/2's preface (BuildKit clients), paused; without it they are refused. */
   onHttp2?: (socket: Duplex, head: Buffer) => void;
 }
 

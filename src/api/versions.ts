@@ -22,6 +22,7 @@ export function routePath(request: Request): string {
 
 /** Throws invalid in the words by which old clients find out what to ask for. */
 export function checkVersion(version: string): string {
+  if (version === API_VERSION) return version;
   if (compareVersions(version, MIN_API_VERSION) < 0)
     throw invalid(
       `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,

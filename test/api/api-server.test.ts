@@ -1,5 +1,6 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { statSync, writeFileSync } from 'node:fs';
+import { renameSync, statSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -284,6 +285,30 @@ describe('a socket', () => {
     await again.close(0);
   });
 
+  test('can be handed over by a service manager (fd://), and stays in place at the end', async () => {
+    const { path } = await start();
+    const socket = `${path}.handed`;
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(`${path}.held`, resolve));
+    const { fd } = (holder as unknown as { _handle: { fd: number } })._handle;
+    // LISTEN_PID must name the very process: the shell that sets it becomes it.
+    const script = `LISTEN_PID=$$ LISTEN_FDS=1 exec "${process.execPath}" "${import.meta.dirname}/api-inherited-child.ts"`;
+    const child = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit', fd] });
+    // The holder must not take connections itself; its end would take the name away, but for the new one.
+    renameSync(`${path}.held`, socket);
+    holder.close();
+    try {
+      expect(String((await once(child.stdout!, 'data'))[0])).toBe('fd://3\n');
+      const client = rawClient(socket, head('GET /_ping'));
+      await eventually(() => client.text().endsWith('OK'));
+      client.socket.destroy();
+    } finally {
+      child.kill();
+      await once(child, 'exit');
+    }
+    expect(statSync(socket).isSocket()).toBe(true);
+  }, 20_000);
+
   test('is refused on TCP without TLS beyond loopback', async () => {
     const parts = testApp();
     const hosts = (...hosts: string[]) => ({ ...parts, config: { ...parts.config, hosts } });
@@ -313,6 +338,7 @@ describe('a socket', () => {
       onHttp2: (socket, first) => {
         seen.push(String(first));
         socket.on('data', (chunk) => seen.push(String(chunk)));
+        socket.resume();
         socket.write('settings');
       },
     });
