@@ -1,6 +1,6 @@
 /** Making layers: changes to a prepared root file system, or to an empty directory when there is nothing below. */
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internal } from '../errors.ts';
 import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
@@ -111,19 +111,20 @@ export async function changeRoot<T>(
 export async function storeImage(
   deps: LayerDeps,
   state: StageState,
-  options: { parent?: string; tar?: AsyncIterable<Uint8Array>; epoch?: number },
+  options: { parent?: string; cache?: boolean; tar?: AsyncIterable<Uint8Array>; epoch?: number },
 ): Promise<Image> {
   const { tar, epoch } = options;
   const layer = tar && epoch !== undefined ? clampTimes(tar, epoch) : tar;
   return deps.images.create({
     parent: options.parent,
+    cache: options.cache,
     layers: layer ? [...state.layers, layer] : state.layers,
     config: documentOf(state),
   });
 }
 
-export async function makeDirectory(parent: string, name: string): Promise<string> {
-  const path = join(parent, name);
-  await mkdir(path, { recursive: true });
-  return path;
+/** Makes the result of a build an image that is listed and may have names. */
+export async function publishImage(images: ImageStore, { config }: Image): Promise<Image> {
+  const { rootfs, ...document } = config;
+  return images.create({ layers: rootfs.diff_ids, config: document });
 }

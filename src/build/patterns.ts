@@ -1,38 +1,13 @@
 /** Path patterns: .dockerignore (with exceptions, `**` and parents) and the globs of COPY and ADD. Pure. */
 import { posix } from 'node:path';
 import { invalid } from '../errors.ts';
+import { type Glob, pathGlob } from './glob.ts';
 
-/** `a/*`, `**`, `?`, `[a-z]` and `\x` as a regular expression over slash-separated paths. */
-export function globToRegExp(pattern: string): RegExp {
-  let source = '^';
-  for (let i = 0; i < pattern.length; i++) {
-    const char = pattern[i]!;
-    if (char === '*' && pattern[i + 1] === '*') {
-      i++;
-      if (pattern[i + 1] === '/') {
-        i++;
-        source += '(?:.*/)?';
-      } else source += '.*';
-    } else if (char === '*') source += '[^/]*';
-    else if (char === '?') source += '[^/]';
-    else if (char === '[') {
-      const end = pattern.indexOf(']', i + 2);
-      if (end < 0) throw invalid(`syntax error in pattern: ${pattern}`);
-      source += `[${pattern
-        .slice(i + 1, end)
-        .replace(/\\/g, '\\\\')
-        .replace(/\[/g, '\\[')}]`;
-      i = end;
-    } else {
-      const literal = char === '\\' && i + 1 < pattern.length ? pattern[++i]! : char;
-      source += literal.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
-    }
-  }
-  try {
-    return new RegExp(`${source}$`, 's');
-  } catch {
-    throw invalid(`syntax error in pattern: ${pattern}`);
-  }
+/** Errors: invalid for a bracket that does not make sense. */
+export function compileGlob(pattern: string): Glob {
+  const glob = pathGlob(pattern);
+  if (!glob) throw invalid(`syntax error in pattern: ${pattern}`);
+  return glob;
 }
 
 export const isGlob = (path: string): boolean => /[*?[]/.test(path.replace(/\\./g, ''));
@@ -57,14 +32,14 @@ export function readIgnoreFile(text: string): string[] {
 
 /** Decides which paths (relative, no leading slash) a list of patterns excludes. The last pattern that matches wins. */
 export class PathMatcher {
-  #rules: { negated: boolean; test: RegExp; prefix: string }[];
+  #rules: { negated: boolean; test: Glob; prefix: string }[];
   readonly hasExceptions: boolean;
 
   constructor(patterns: readonly string[]) {
     this.#rules = patterns.map((pattern) => {
       const negated = pattern.startsWith('!');
       const path = negated ? pattern.slice(1) : pattern;
-      return { negated, test: globToRegExp(path === '.' ? '**' : path), prefix: path };
+      return { negated, test: compileGlob(path === '.' ? '**' : path), prefix: path };
     });
     this.hasExceptions = this.#rules.some((rule) => rule.negated);
   }

@@ -24,7 +24,7 @@ export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { bui
   const cache = new BuildCache({ store, images, clock, directory: join(config.dataRoot, 'buildkit') });
   const builds = new Builds(
     {
-      images, rootfs, steps, cache, files: new BuildFiles(), clock, log, bus, containers: store.collection('build-containers'),
+      images, rootfs, steps, cache, files: new BuildFiles(), clock, log, bus, containers: store.collection('build-containers'), listImages: () => deps.catalog.list(),
       hostPlatform: { os: 'linux', architecture: host.architecture },
     }, // prettier-ignore
     { reactor, directory: join(config.dataRoot, 'builder') },

@@ -31,6 +31,7 @@ export interface BuildDeps {
   log: Logger;
   bus: Bus;
   hostPlatform: Platform;
+  listImages(): Image[];
   /** Containers of steps that run now, by id: what a killed daemon leaves of them is removed at the next boot. */
   containers: Collection<{ build: string }>;
 }
@@ -231,12 +232,12 @@ export class BuildRun implements BuildWork<BuildResult> {
     return { image, config: state.config, platform: state.platform };
   }
 
-  /** The classic builder's last step is the image; BuildKit's configuration steps have made none yet. */
+  /** The classic builder's last step is the image. BuildKit's result becomes one when it is exported as such. */
   async #finalImage(state: StageState): Promise<Image> {
     if (this.request.style === 'classic' && state.imageId) return this.deps.images.get(state.imageId);
     if (this.request.style === 'classic' && !state.history.length)
       throw invalid('No image was generated. Is your Dockerfile empty?');
-    return storeImage(this.layers, state, { parent: state.imageId });
+    return storeImage(this.layers, state, { cache: true });
   }
 
   /** Removes what the build left, when all its work has settled. */

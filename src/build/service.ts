@@ -72,7 +72,15 @@ export class Builds {
     await rm(this.#directory, { recursive: true, force: true });
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     await this.deps.cache.sweep();
+    await this.#discardOrphans();
     for (const { id } of this.deps.containers.all()) await removeStep(this.deps, id);
+  }
+
+  /** Steps of builds that no record of the cache leads to any more. */
+  async #discardOrphans(): Promise<void> {
+    const known = new Set(this.deps.cache.records.all().flatMap(({ record }) => Object.values(record.images ?? {})));
+    const orphans = this.deps.listImages().filter(({ id, cache }) => cache && !known.has(id));
+    if (orphans.length) await this.deps.images.discard(orphans.map(({ id }) => id));
   }
 
   start(request: BuildRequest, name?: string): RunningBuild {
@@ -170,6 +178,8 @@ export class Builds {
       deleted.push(item.ID);
     }
     cache.forgetAliases();
+    // A build that runs may stand on a step that no record knows yet.
+    if (!this.#running.size) await this.#discardOrphans();
     this.deps.bus.publish({
       topic: 'event',
       type: 'builder',

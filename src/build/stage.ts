@@ -276,7 +276,7 @@ export class StageRun {
     const advanced = (layer: string | undefined): StageState => this.#advanced(plan, key, layer, created, false);
     // The layer's digest is known only when it is stored; the history already counts it.
     const draft = { ...advanced(tar && 'new'), layers: base.layers, created };
-    const image = await storeImage(build.layers, draft, { parent: base.imageId, tar, epoch: build.epoch });
+    const image = await storeImage(build.layers, draft, { ...this.#kept, tar, epoch: build.epoch });
     const layer = tar && image.config.rootfs.diff_ids.at(-1);
     const below = base.imageId ? build.deps.images.get(base.imageId).size : 0;
     build.deps.cache.add(key, {
@@ -284,6 +284,11 @@ export class StageRun {
       images: { [build.request.style]: image.id }, diffId: layer ?? '', created, slot, files: plan.files,
     }); // prettier-ignore
     this.state = { ...advanced(layer), created, imageId: this.#idOf(image.id, image.config.rootfs.diff_ids) };
+  }
+
+  /** The classic builder's images are a chain that people see; BuildKit's steps are nobody's images. */
+  get #kept(): { parent?: string; cache?: boolean } {
+    return this.build.request.style === 'classic' ? { parent: this.state.imageId } : { cache: true };
   }
 
   #advanced(plan: LayerStep, key: string, layer: string | undefined, created: string, cached: boolean): StageState {
@@ -337,11 +342,7 @@ export class StageRun {
     let imageId = found.images[style];
     if (imageId && images.find(imageId)) cache.touch(key, cache.records.get(key)!);
     else {
-      const image = await storeImage(
-        this.build.layers,
-        { ...next, created: found.created },
-        { parent: this.state.imageId },
-      );
+      const image = await storeImage(this.build.layers, { ...next, created: found.created }, this.#kept);
       imageId = image.id;
       cache.add(key, {
         description: step.original, size: found.size, parent: this.state.key, images: { ...found.images, [style]: imageId },

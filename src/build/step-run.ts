@@ -135,7 +135,7 @@ async function perform(
   store: (tar: AsyncIterable<Uint8Array> | undefined) => Promise<void>,
 ): Promise<void> {
   const { build } = stage;
-  const image = stage.state.imageId ?? (await storeImage(build.layers, stage.state, {})).id;
+  const image = stage.state.imageId ?? (await storeImage(build.layers, stage.state, { cache: true })).id;
   const opened = await openMounts(stage, run.mounts);
   const { steps } = build.deps;
   let container: string | undefined;

@@ -8,6 +8,7 @@ import { asDaemonError } from '../errors.ts';
 import { StatusResponseSchema } from '../generated/proto/buildkit/control_pb.ts';
 import { newId } from '../lib/ids.ts';
 import type { BuildKit } from './buildkit/front.ts';
+import { publishImage } from './layer.ts';
 import { Queue } from './queue.ts';
 import { receiveTar } from './context.ts';
 import type { BuildRequest } from './types.ts';
@@ -50,7 +51,11 @@ export function tracedBuild(buildkit: BuildKit, input: TracedBuild): AsyncIterab
   })();
   const building = (async () => {
     try {
-      const { image } = await buildkit.build(job, attributes, overrides);
+      // Names come when the image is one: a step of the cache has none.
+      const { image } = await buildkit.build(job, attributes, { ...overrides, tags: [] });
+      const { images } = buildkit.builds.deps;
+      await publishImage(images, image);
+      for (const tag of input.request.tags) await images.tag(image.id, tag);
       return { id: 'moby.image.id', aux: { ID: image.id } };
     } catch (thrown) {
       const { message } = asDaemonError(thrown);

@@ -43,7 +43,12 @@ export async function createImage(stores: Stores, image: Parameters<ImageStore['
     const document: ImageConfigDocument = { ...image.config, rootfs: { type: 'layers', diff_ids: diffIds } };
     const configDigest = await content.write(Buffer.from(JSON.stringify(sorted(document))));
     lease.add(configDigest);
-    return await catalog.add({ configDigest, blobs, ...(image.parent ? { parent: image.parent } : {}) });
+    return await catalog.add({
+      configDigest,
+      blobs,
+      ...(image.parent ? { parent: image.parent } : {}),
+      cache: image.cache,
+    });
   } finally {
     lease.release();
   }

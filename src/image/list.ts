@@ -50,7 +50,7 @@ function matches(services: ImageServices, image: Image, filters: Filters): boole
   const timeOf = (name: string): number => createdOf(mentioned(services, name)) ?? 0;
   if ((filters.get('before') ?? []).some((name) => created >= timeOf(name))) return false;
   if ((filters.get('since') ?? []).some((name) => created <= timeOf(name))) return false;
-  if (danglingFilter(filters) && catalog.childrenOf(image.id).length) return false;
+  if (danglingFilter(filters) && (image.cache || catalog.childrenOf(image.id).length)) return false;
   return createdBefore(image, untilFilter(filters, clock.now())) && labelsMatch(image, filters);
 }
 
@@ -77,7 +77,7 @@ function namesOf(
   const digests = shown(catalog.digestsOf(image.id));
   if (dangling && tags.length) return undefined;
   if (tags.length || digests.length) return { tags, digests };
-  const intermediate = catalog.childrenOf(image.id).length > 0;
+  const intermediate = image.cache || catalog.childrenOf(image.id).length > 0;
   if ((intermediate && !all) || patterns?.length || dangling === false) return undefined;
   return { tags, digests };
 }

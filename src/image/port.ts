@@ -59,6 +59,8 @@ export interface Image {
   /** Bytes of all layers, unpacked. */
   size: number;
   parent?: string;
+  /** A step of a build, kept for its cache. */
+  cache?: true;
 }
 
 export interface PullOptions {
@@ -98,7 +100,11 @@ export interface ImageStore {
     layers: (string | AsyncIterable<Uint8Array>)[];
     config: Omit<ImageConfigDocument, 'rootfs'>;
     tag?: string;
+    /** A step of a build: not listed and not pruned as long as it has no name; made again without it, it is an image as any. */
+    cache?: boolean;
   }): Promise<Image>;
+  /** Deletes steps of builds (`cache`) that have no name and no user. Others are left alone. */
+  discard(ids: readonly string[]): Promise<void>;
   tag(id: string, reference: string): Promise<void>;
 }
 

@@ -23,7 +23,7 @@ export async function pruneImages(services: ImageServices, filters: Filters): Pr
     chainIds(diffIds).forEach((chain, i) => sizes.set(chain, layers.record(diffIds[i]!).size));
     const children = catalog.childrenOf(image.id).length > 0;
     const named = image.repoTags.length + image.repoDigests.length > 0;
-    if (children && (danglingOnly || !named)) return false;
+    if ((children || image.cache) && (danglingOnly || !named)) return false;
     return createdBefore(image, until) && labelsMatch(image, filters);
   });
   const deleted: DeleteRecord[] = [];

@@ -31,6 +31,7 @@ export interface ImageRoom extends Room {
 function imageStore(
   stores: Pick<ImageServices, 'content' | 'layers' | 'catalog' | 'bus'>,
   transfers: Pick<Transfers, 'pull'>,
+  users: ImageUsers,
 ): ImageStore {
   const { catalog, bus } = stores;
   const store: ImageStore = {
@@ -47,6 +48,15 @@ function imageStore(
       await catalog.tag(id, reference);
       publishImage(bus, 'tag', catalog.get(id), familiar(withDefaultTag(parseReference(reference))));
     },
+    async discard(ids) {
+      for (const id of ids) {
+        const image = catalog.find(id);
+        if (!image?.cache || image.repoTags.length || image.repoDigests.length) continue;
+        if (users.using(id).length || catalog.childrenOf(id).length) continue;
+        catalog.forget(id);
+      }
+      await catalog.collect();
+    },
   };
   return store;
 }
@@ -60,7 +70,7 @@ export async function createImageRoom(deps: RoomDeps & { users: ImageUsers }): P
   const mountRoot = join(config.execRoot, 'rootfs');
   const rootfs = new OverlayRootfs({ dataRoot: config.dataRoot, mountRoot, layers, catalog, store, log });
   const transfers = createTransfers({ ...deps, content, layers, catalog });
-  const images = imageStore({ content, layers, catalog, bus: deps.bus }, transfers);
+  const images = imageStore({ content, layers, catalog, bus: deps.bus }, transfers, deps.users);
   const services: ImageServices = { ...deps, hostPlatform, content, layers, catalog, rootfs, images };
   return {
     images,

@@ -64,6 +64,8 @@ export interface Catalog {
     manifest?: Descriptor;
     index?: Descriptor;
     parent?: string;
+    /** A step of a build (see ImageStore.create). */
+    cache?: boolean;
     /** In the order of diff_ids. */
     blobs: Descriptor[];
   }): Promise<Image>;

@@ -51,6 +51,8 @@ test('a build goes from the files of the session to a tagged image, and again co
     'LABEL l=v', 'CMD ["cat" "/all"]', 'RUN |1 N=5 /bin/sh -c echo "out $M" && cat /c/sub/f /tool > /all # buildkit', 'COPY . /c/ # buildkit', 'COPY --from=tools /tool / # buildkit',
     'ENV M=5', 'ARG N=5',
   ]); // prettier-ignore
+  expect(daemon.ok('images', '-q', '--filter', 'dangling=true')).toBe('');
+  daemon.ok('image', 'prune', '-f');
   const again = await build(files, options);
   expect(again.response).toEqual(first.response);
   const steps = [...again.vertexes].filter(([name]) => /(RUN|COPY)/.test(name));
@@ -147,5 +149,6 @@ test('the cache is told and emptied', async () => {
   for await (const { id } of call.received) pruned.push(id);
   expect(pruned.sort()).toEqual(usage.record.map(({ id }) => id).sort());
   expect((await control.unary(Control.method.diskUsage, {}, { deadline: 10_000 })).record).toEqual([]);
+  expect(daemon.ok('images', '-a', '--format', '{{.Repository}}').split('\n')).not.toContain('<none>');
   expect(existsSync(join(daemon.dataRoot, 'builder'))).toBe(true);
 });

@@ -163,3 +163,25 @@ test('a daemon that was killed in the middle of a build leaves nothing of it', a
   await eventually(() => readdirSync(join(daemon.dataRoot, 'builder')).length === 0, { what: 'the build is gone' });
   await eventually(() => daemon.ok('ps', '-aq') === '', { what: 'the orphaned step is gone' });
 });
+
+test('version 2 by the classic address: BuildKit traces and an image id', async () => {
+  const body = await tarOf([
+    { name: 'sub/Other', content: 'FROM busybox\nCOPY f /f\nRUN echo traced' },
+    { name: 'f', content: 'x' },
+  ]);
+  const lines = await new Promise<{ id?: string; aux?: any; error?: string }[]>((resolve, reject) => {
+    const path = '/build?version=2&t=traced&dockerfile=sub/Other&buildid=b1';
+    const call = request({ socketPath: daemon.socket, path, method: 'POST' }, async (answer) => {
+      let text = '';
+      for await (const chunk of answer) text += String(chunk);
+      resolve(text.trim().split('\r\n').map((line) => JSON.parse(line))); // prettier-ignore
+    });
+    call.once('error', reject).end(body);
+  });
+  const traces = lines
+    .filter(({ id }) => id === 'moby.buildkit.trace')
+    .map(({ aux }) => Buffer.from(aux, 'base64').toString('latin1'));
+  expect(traces.join('')).toContain('traced');
+  const { aux } = lines.at(-1)!;
+  expect(aux.ID).toBe(daemon.ok('inspect', '-f', '{{.Id}}', 'traced'));
+});

@@ -60,6 +60,7 @@ const images = (): ImageStore => {
     pull: async () => image,
     create: async () => image,
     tag: async () => {},
+    discard: async () => {},
   };
 };
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { invalid, notFound, notImplemented } from '../../errors.ts';
 import { LLBBridge } from '../../generated/proto/buildkit/gateway_pb.ts';
 import { newId } from '../../lib/ids.ts';
-import { globToRegExp } from '../patterns.ts';
+import { compileGlob } from '../patterns.ts';
 import { resolveIn, lstatOf } from '../files/resolve.ts';
 import { namesIn } from '../files/select.ts';
 import type { Call, GrpcServer } from '../grpc/server.ts';
@@ -118,7 +118,7 @@ export function registerBridge(server: GrpcServer, front: BuildKit): void {
     .unary(method.readDir, async ({ ref, dirPath, includePattern }, call) =>
       inResult(call, ref, async (root) => {
         const { place } = placeOf(root, dirPath);
-        const wanted = includePattern ? globToRegExp(includePattern) : undefined;
+        const wanted = includePattern ? compileGlob(includePattern) : undefined;
         const names = namesIn(place).filter((name) => !wanted || wanted.test(name));
         return { entries: names.map((name) => statOf(place, name, fs.lstatSync(join(place, name)))) };
       }),

@@ -4,7 +4,7 @@ import { internal, notImplemented } from '../../errors.ts';
 import type { Exporter } from '../../generated/proto/buildkit/control_pb.ts';
 import { FileSend, FileSync } from '../../generated/proto/buildkit/session_pb.ts';
 import { familiar, parseReference, withDefaultTag } from '../../image/reference.ts';
-import { type LayerDeps, withRoot } from '../layer.ts';
+import { type LayerDeps, publishImage, withRoot } from '../layer.ts';
 import { imageState } from '../state.ts';
 import type { BuildResult } from '../types.ts';
 import { sendTree } from './file-send.ts';
@@ -45,6 +45,7 @@ async function storeImageAs(
     .split(',')
     .filter(Boolean)
     .map((name) => familiar(withDefaultTag(parseReference(name))));
+  await publishImage(images, image);
   for (const tag of tags) await images.tag(image.id, tag);
   return {
     'containerimage.digest': image.id,

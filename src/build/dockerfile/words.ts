@@ -3,6 +3,7 @@
  * reference, "Environment replacement"; everything here is pure.
  */
 import { invalid } from '../../errors.ts';
+import { shellGlob } from '../glob.ts';
 
 /** Answers the value of a variable, or undefined when it is not set. */
 export type Lookup = (name: string) => string | undefined;
@@ -31,38 +32,39 @@ export function splitWords(text: string, escape: string): string[] {
   return words;
 }
 
-/** A shell pattern (`*`, `?`, `\x`) as the source of a regular expression. */
-export function patternSource(pattern: string): string {
-  let source = '';
-  for (let i = 0; i < pattern.length; i++) {
-    const char = pattern[i]!;
-    if (char === '*') source += '[\\s\\S]*';
-    else if (char === '?') source += '[\\s\\S]';
-    else {
-      const literal = char === '\\' && i + 1 < pattern.length ? pattern[++i]! : char;
-      source += literal.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
-    }
-  }
-  return source;
-}
-
 function trimPrefix(value: string, pattern: string, longest: boolean): string {
-  const whole = new RegExp(`^${patternSource(pattern)}$`);
-  const lengths = Array.from({ length: value.length + 1 }, (_, i) => (longest ? value.length - i : i));
-  const cut = lengths.find((length) => whole.test(value.slice(0, length)));
-  return cut === undefined ? value : value.slice(cut);
+  const chars = [...value];
+  const cut = shellGlob(pattern)
+    .lengths(chars)
+    .at(longest ? -1 : 0);
+  return cut === undefined ? value : chars.slice(cut).join('');
 }
 
 function trimSuffix(value: string, pattern: string, longest: boolean): string {
-  const whole = new RegExp(`^${patternSource(pattern)}$`);
-  const starts = Array.from({ length: value.length + 1 }, (_, i) => (longest ? i : value.length - i));
-  const cut = starts.find((start) => whole.test(value.slice(start)));
-  return cut === undefined ? value : value.slice(0, cut);
+  const glob = shellGlob(pattern);
+  const chars = [...value];
+  const starts = Array.from({ length: chars.length + 1 }, (_, i) => (longest ? i : chars.length - i));
+  const cut = starts.find((start) => glob.lengths(chars.slice(start)).at(-1) === chars.length - start);
+  return cut === undefined ? value : chars.slice(0, cut).join('');
 }
 
+/** Leftmost and longest matches; an empty one is replaced once, at the start. */
 function replacePattern(value: string, pattern: string, replacement: string, all: boolean): string {
   if (!pattern) return value;
-  return value.replace(new RegExp(patternSource(pattern), all ? 'g' : ''), () => replacement);
+  const glob = shellGlob(pattern);
+  const chars = [...value];
+  let out = '';
+  for (let at = 0; at < chars.length;) {
+    const length = glob.lengths(chars.slice(at)).at(-1) ?? 0;
+    if (!length) {
+      out += chars[at++]!;
+      continue;
+    }
+    out += replacement;
+    at += length;
+    if (!all) return out + chars.slice(at).join('');
+  }
+  return out;
 }
 
 const NAME_START = /[A-Za-z_]/;

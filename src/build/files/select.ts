@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { join, posix } from 'node:path';
 import { notFound } from '../../errors.ts';
-import { globToRegExp, isGlob, PathMatcher } from '../patterns.ts';
+import { compileGlob, isGlob, PathMatcher } from '../patterns.ts';
 import { components, lstatOf, resolveIn } from './resolve.ts';
 
 /** A tree files are taken from. All of it can cross to a worker thread. */
@@ -57,7 +57,7 @@ function expandGlob(tree: Tree, pattern: string): string[] {
   const parts = components(pattern);
   let found = [''];
   for (const [index, part] of parts.entries()) {
-    const test = isGlob(part) ? globToRegExp(part) : undefined;
+    const test = isGlob(part) ? compileGlob(part) : undefined;
     const deep = part === '**';
     found = found.flatMap((directory) => {
       if (deep) return [directory, ...directoriesBelow(tree, directory)];

@@ -151,6 +151,7 @@ export class ImageCatalog implements Catalog {
         repoDigests: this.digestsOf(id).map((digest) => familiar(parseReference(digest))),
         size: record.size,
         ...(record.parent ? { parent: record.parent } : {}),
+        ...(record.cache ? { cache: true as const } : {}),
       };
       this.#views.set(id, view);
     }
@@ -160,7 +161,7 @@ export class ImageCatalog implements Catalog {
   async add(image: Parameters<Catalog['add']>[0]): Promise<Image> {
     const id = image.configDigest;
     const known = this.#images.get(id);
-    if (known && (!image.manifest || !known.ownManifest)) return this.#view(id);
+    if (known && (!image.manifest || !known.ownManifest)) return this.#promote(id, known, image.cache);
     const config = checkedConfig(await readDocument(this.#content, id));
     const diffIds = config.rootfs.diff_ids;
     if (image.blobs.length !== diffIds.length) {
@@ -178,10 +179,21 @@ export class ImageCatalog implements Catalog {
       ...(image.index ? { index: image.index } : {}),
       blobs: image.blobs,
       ...(parent ? { parent } : {}),
+      ...(image.cache && (!known || known.cache) ? { cache: true } : {}),
       size,
       ...(known?.taggedAt ? { taggedAt: known.taggedAt } : {}),
     });
     await this.#store.durable();
+    return this.#view(id);
+  }
+
+  /** A step of a build that turns out to be somebody's image is no longer only that. */
+  async #promote(id: string, known: ImageRecord, cache: boolean | undefined): Promise<Image> {
+    if (known.cache && !cache) {
+      const { cache: _, ...record } = known;
+      this.#put(id, record);
+      await this.#store.durable();
+    }
     return this.#view(id);
   }
 

@@ -18,6 +18,8 @@ export interface ImageRecord {
   parent?: string;
   /** Bytes of all layers, unpacked. */
   size: number;
+  /** Made by a build to be found again: neither listed nor pruned while it has no name. */
+  cache?: true;
   /** Milliseconds since the epoch of the last tag. */
   taggedAt?: number;
 }
