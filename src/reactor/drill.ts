@@ -26,13 +26,22 @@ const nameOf = (fact: Fact): string => {
   return fact.topic === 'effect' ? `${String(fact.data?.effect)}/${fact.action}` : fact.action;
 };
 
-/** States are matched with what lies in them: `running` matches `running{process: up, health: none}`. */
-export const matchesDrill = (drill: Drill, fact: Fact): boolean => {
-  const name = nameOf(fact);
-  return (
-    fact.topic === drill.topic && fact.type === drill.type && (name === drill.name || name.startsWith(`${drill.name}{`))
-  );
-};
+/** `running` matches `running{process: up, health: none}`, and so does `running.health.none`. */
+function isOrHas(name: string, wanted: string): boolean {
+  const brace = name.indexOf('{');
+  if (name === wanted || brace < 0) return name === wanted;
+  const outer = name.slice(0, brace);
+  if (outer === wanted) return true;
+  if (!wanted.startsWith(`${outer}.`)) return false;
+  const inner = wanted.slice(outer.length + 1).replace('.', ': ');
+  return name
+    .slice(brace + 1, -1)
+    .split(', ')
+    .includes(inner);
+}
+
+export const matchesDrill = (drill: Drill, fact: Fact): boolean =>
+  fact.topic === drill.topic && fact.type === drill.type && isOrHas(nameOf(fact), drill.name);
 
 export function armDrill(bus: Bus, drill: Drill, die: () => void = () => process.kill(process.pid, 'SIGKILL')): void {
   bus.facts$.subscribe((fact) => {

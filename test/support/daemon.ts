@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -92,6 +92,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
 
   const start = async (flags: string[]): Promise<void> => {
     const log = openSync(logFile, 'a');
+    const written = fstatSync(log).size;
     if (!existsSync(join(directory, 'daemon.json'))) execFileSync('sh', ['-c', `echo '{}' > ${directory}/daemon.json`]);
     const started = spawn('nsenter', [...enter, join(repository, 'bin/reactord'), ...baseFlags, ...flags], {
       stdio: ['ignore', log, log],
@@ -102,7 +103,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     await eventually(
       async () => {
         if (started.exitCode !== null) return true;
-        return (await api('GET', '/_ping')).status === 200 && readFileSync(logFile, 'utf8').includes(' serving');
+        return (await api('GET', '/_ping')).status === 200 && readFileSync(logFile, 'utf8').includes(' serving', written);
       },
       { within: 30_000, what: 'the daemon serves' },
     );
