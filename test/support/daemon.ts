@@ -103,7 +103,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     await eventually(
       async () => {
         if (started.exitCode !== null) return true;
-        return (await api('GET', '/_ping')).status === 200 && readFileSync(logFile, 'utf8').includes(' serving', written);
+        return (await api('GET', '/_ping')).status === 200 && readFileSync(logFile).includes(' serving', written);
       },
       { within: 30_000, what: 'the daemon serves' },
     );

@@ -46,8 +46,9 @@ export class ShimTask extends ShimProcess implements Task {
     await this.call(Service.method.kill, { id: this.id, signal, all: true }, this.deadlines.kill);
   }
 
+  /** After the starts under way: a runc that is frozen half-way into the container holds up its thawing. */
   async pause(): Promise<void> {
-    await this.call(Service.method.pause, { id: this.id }, this.deadlines.control);
+    await this.shim.exclusive(() => this.call(Service.method.pause, { id: this.id }, this.deadlines.control));
   }
 
   async resume(): Promise<void> {

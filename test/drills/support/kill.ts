@@ -1,0 +1,144 @@
+/** Kills a daemon at a chosen fact, starts it again, and asks what is true. */
+import { existsSync } from 'node:fs';
+import { expect } from 'vitest';
+import type { AnyStateMachine } from 'xstate';
+import { chartOfMachine, type ChartNode } from '../../../src/visualizer/view.ts';
+import type { TestDaemon } from '../../support/daemon.ts';
+import { eventually } from '../../support/eventually.ts';
+import { leaks } from '../../support/leak-check.ts';
+
+export type When = 'before' | 'after';
+
+/** A place in the life of an object where the daemon dies. */
+export interface Point {
+  when: When;
+  topic: 'transition' | 'effect';
+  kind: string;
+  /** A state, or `<effect>/<begin|end>`. */
+  name: string;
+}
+
+export const textOf = ({ when, topic, kind, name }: Point): string => `${when}:${topic}:${kind}:${name}`;
+
+/** Atomic states as dotted paths; those of a parallel state by region. */
+function statesOf(node: ChartNode, prefix = ''): string[] {
+  return node.states.flatMap((child) => {
+    const path = prefix ? `${prefix}.${child.key}` : child.key;
+    return child.states.length ? statesOf(child, path) : [path];
+  });
+}
+
+const effectsOf = (node: ChartNode): string[] => [...node.effects, ...node.states.flatMap(effectsOf)];
+
+/** Every state and effect that the chart itself has, before and after it is durable. A new one is drilled without anybody adding it. */
+export function pointsOf(kind: string, machine: AnyStateMachine): (Point & { at: string })[] {
+  const { root } = chartOfMachine(machine);
+  const states = statesOf(root).map((name) => ({ topic: 'transition' as const, name }));
+  const effects = [...new Set(effectsOf(root))]
+    .flatMap((effect) => [`${effect}/begin`, `${effect}/end`])
+    .map((name) => ({ topic: 'effect' as const, name }));
+  return [...states, ...effects].flatMap((point) =>
+    (['before', 'after'] as const).map((when) => ({ when, kind, at: `${when} ${point.name}`, ...point })),
+  );
+}
+
+/** Thrown by a walk when nobody answers any more. */
+class Dead extends Error {}
+
+export interface Walker {
+  /** Any answer of the daemon is fine; none ends the walk. */
+  call(method: string, path: string, body?: unknown): Promise<any>;
+  /** Looks until it is so, or the daemon is dead. */
+  until(look: () => Promise<boolean>): Promise<void>;
+}
+
+/** Starts the daemon with the point armed and walks until it is dead; false when the walk ended before. */
+export async function killAt(
+  daemon: TestDaemon,
+  point: string,
+  walk: (walker: Walker) => Promise<void>,
+): Promise<boolean> {
+  process.env.REACTORD_DRILL = point;
+  try {
+    await daemon.restart();
+  } finally {
+    delete process.env.REACTORD_DRILL;
+  }
+  const pid = daemon.pid();
+  const alive = (): boolean => existsSync(`/proc/${pid}/fd/0`);
+  const trace: string[] = [];
+  const call: Walker['call'] = async (method, path, body) => {
+    try {
+      const answer = await daemon.api(method, path, body);
+      trace.push(`${method} ${path}: ${answer.status} ${answer.status < 400 ? '' : answer.text.trim()}`);
+      return answer.text.startsWith('{') || answer.text.startsWith('[') ? answer.json : answer.text;
+    } catch (error) {
+      throw new Dead('no answer', { cause: error });
+    }
+  };
+  const until: Walker['until'] = async (look) => {
+    await eventually(async () => !alive() || (await look()), { within: 20_000, what: 'a step of the walk' });
+  };
+  try {
+    await walk({ call, until });
+  } catch (error) {
+    if (!(error instanceof Dead))
+      throw new Error([(error as Error).message, ...trace.slice(-12)].join('\n'), { cause: error });
+    await eventually(() => !alive(), { what: `the death at ${point}` });
+  }
+  if (alive()) await daemon.kill();
+  else return true;
+  return false;
+}
+
+interface Inspected {
+  Id: string;
+  Name: string;
+  State: { Status: string; Running: boolean; Paused: boolean; Pid: number };
+}
+
+const ALLOWED = ['created', 'running', 'paused', 'restarting', 'exited', 'dead'];
+
+/** What a daemon says of its containers is what the kernel says. */
+export async function expectAgreement(daemon: TestDaemon): Promise<Inspected[]> {
+  const { json: list } = await daemon.api<{ Id: string }[]>('GET', '/containers/json?all=1');
+  const found: Inspected[] = [];
+  for (const { Id } of list) {
+    const seen = await eventually(
+      async () => {
+        const { status, json } = await daemon.api<Inspected>('GET', `/containers/${Id}/json`);
+        if (status === 404) return 'gone' as const;
+        const { Status, Pid, Running } = json.State;
+        if (!ALLOWED.includes(Status)) return undefined;
+        if (Running && Status !== 'restarting' ? existsSync(`/proc/${Pid}/fd/0`) : Pid === 0) return json;
+        throw new Error(`${Status} with process ${Pid}`);
+      },
+      { what: `container ${Id} agrees with the kernel` },
+    );
+    if (seen !== 'gone') found.push(seen);
+  }
+  return found;
+}
+
+/** Removes every container; by then nothing of them may be known to the networks. */
+export async function removeAll(daemon: TestDaemon): Promise<void> {
+  await eventually(
+    async () => {
+      const { json } = await daemon.api<{ Id: string }[]>('GET', '/containers/json?all=1');
+      const answers = await Promise.all(json.map(({ Id }) => daemon.api('DELETE', `/containers/${Id}?force=1&v=1`)));
+      for (const { status, text } of answers) if (![204, 404, 409].includes(status)) throw new Error(text);
+      return json.length === 0;
+    },
+    { within: 30_000, what: 'all containers are removed' },
+  );
+  const { json } = await daemon.api<{ Containers: object }>('GET', '/networks/bridge');
+  expect(json.Containers).toEqual({});
+}
+
+/** A stopped daemon without containers has left nothing. */
+export async function expectNothingLeft(daemon: TestDaemon): Promise<void> {
+  await removeAll(daemon);
+  expect(await daemon.terminate()).toBe(0);
+  let found: string[] = [];
+  await eventually(() => (found = leaks(daemon)).length === 0).catch(() => expect(found).toEqual([]));
+}

@@ -1,0 +1,66 @@
+/**
+ * The table of drills in docs/drills.md, written by the runs themselves: each file tells what it did when it ends; with DRILLS=all
+ * the page is put together from what all of them told.
+ */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export interface DrillRow {
+  /** The number in the list of drills; several files may share one. */
+  drill: number;
+  what: string;
+  cases: number;
+  /** What was seen, in words. */
+  outcome: string;
+  /** Counts and measurements of this run. */
+  figures?: string;
+  /** Test files, when the drill is run by other suites. */
+  where: string[];
+}
+
+const repository = join(import.meta.dirname, '../../..');
+const output = join(repository, 'test/output/drills');
+
+export const all = process.env.DRILLS === 'all';
+
+/** Every case with DRILLS=all; else a few of them, spread evenly. */
+export function part<T>(cases: readonly T[], few: number): T[] {
+  if (all || cases.length <= few) return [...cases];
+  return Array.from({ length: few }, (_, i) => cases[Math.floor((i * cases.length) / few)]!);
+}
+
+/** Called in afterAll, thus only told of files that came to their end. */
+export function tell(row: DrillRow): void {
+  mkdirSync(output, { recursive: true });
+  const key = `${String(row.drill).padStart(2, '0')}-${row.what.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 40)}`;
+  writeFileSync(join(output, `${key}.json`), JSON.stringify(row));
+  console.log(
+    `drill ${row.drill}: ${row.what}: ${row.cases} cases; ${row.outcome}${row.figures ? `; ${row.figures}` : ''}`,
+  );
+  if (all) writeFileSync(join(repository, 'docs/drills.md'), page());
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+
+function page(): string {
+  const rows = readdirSync(output)
+    .sort()
+    .map((name) => JSON.parse(readFileSync(join(output, name), 'utf8')) as DrillRow);
+  const line = (row: DrillRow): string =>
+    `| ${[row.drill, row.what, row.cases, row.outcome, row.figures ?? '', row.where.map((file) => `\`${file}\``).join(', ')].map((text) => cell(String(text))).join(' | ')} |`;
+  return `# Drills
+
+What is done to a daemon on purpose, and what it must show. Every drill runs against the real thing: a daemon of its own in a network
+namespace, with real shims, mounts and firewall rules. \`npm run drills\` runs all cases and writes this page; \`npm test\` runs a part.
+A run that fails writes nothing, so each row below was seen to pass. After each case the kernel itself is searched for what may have
+been left: shims, mounts, links, firewall elements, cgroups, namespaces, directories.
+
+| # | Drill | Cases | Outcome | Figures of the last run | Where |
+| --- | --- | --- | --- | --- | --- |
+${rows.map(line).join('\n')}
+
+A single case: \`DRILLS=all bin/test --project drills -t 'before the one to exited.settling'\`. The hook behind the first drill is
+\`REACTORD_DRILL=<before|after>:<topic>:<kind>:<name>\` in the daemon's environment (\`src/reactor/drill.ts\`): it kills itself at the first
+fact that matches, before or after the commit that makes it durable.
+`;
+}
