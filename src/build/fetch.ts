@@ -121,12 +121,17 @@ export async function checkOut(
   await mkdir(path, { recursive: true });
   await git('init', '--quiet', path);
   const inside = (...args: string[]) => git('-C', path, ...args);
-  await inside('fetch', '--quiet', '--depth=1', '--', remote, ref || 'HEAD').catch(async () => {
-    // A server that gives no single commits: everything, then the commit.
-    await inside('fetch', '--quiet', '--tags', '--', remote, '+refs/heads/*:refs/remotes/origin/*');
-    await inside('update-ref', 'FETCH_HEAD', (await inside('rev-parse', '--verify', `${ref}^{commit}`)).stdout.trim());
-  });
-  await inside('checkout', '--quiet', '--force', '--detach', 'FETCH_HEAD');
+  const wanted = ref || 'HEAD';
+  const fetched = await inside('fetch', '--quiet', '--depth=1', '--', remote, wanted)
+    // Some servers know no shallow histories.
+    .catch(() => inside('fetch', '--quiet', '--', remote, wanted))
+    .then(() => 'FETCH_HEAD')
+    .catch(async () => {
+      // And some give no single commits: everything, then the commit.
+      await inside('fetch', '--quiet', '--tags', '--', remote, '+refs/heads/*:refs/remotes/origin/*');
+      return (await inside('rev-parse', '--verify', '--end-of-options', `${wanted}^{commit}`)).stdout.trim();
+    });
+  await inside('checkout', '--quiet', '--force', '--detach', fetched);
   await inside('submodule', '--quiet', 'update', '--init', '--recursive', '--depth=1');
   const commit = (await inside('rev-parse', 'HEAD')).stdout.trim();
   if (!keepGitDirectory) await rm(join(path, '.git'), { recursive: true, force: true });

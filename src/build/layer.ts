@@ -111,7 +111,7 @@ export async function changeRoot<T>(
 export async function storeImage(
   deps: LayerDeps,
   state: StageState,
-  options: { parent?: string; cache?: boolean; tar?: AsyncIterable<Uint8Array>; epoch?: number },
+  options: { parent?: string; cache?: boolean; tar?: AsyncIterable<Uint8Array>; epoch?: number; inlineCache?: boolean },
 ): Promise<Image> {
   const { tar, epoch } = options;
   const layer = tar && epoch !== undefined ? clampTimes(tar, epoch) : tar;
@@ -119,7 +119,7 @@ export async function storeImage(
     parent: options.parent,
     cache: options.cache,
     layers: layer ? [...state.layers, layer] : state.layers,
-    config: documentOf(state),
+    config: documentOf(state, options),
   });
 }
 

@@ -1,5 +1,6 @@
 /** RUN --mount: what is written there, checked and typed. Pure. */
 import { invalid } from '../errors.ts';
+import { own } from '../lib/own.ts';
 
 export type MountType = 'bind' | 'cache' | 'tmpfs' | 'secret' | 'ssh';
 
@@ -63,7 +64,7 @@ const natural = (text: string | undefined, key: string, radix = 10): number | un
 function sizeOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const match = /^(\d+)\s*([a-z]*)$/i.exec(text);
-  const unit = UNITS[match?.[2]!.toLowerCase() ?? '?'];
+  const unit = own(UNITS, match?.[2]!.toLowerCase() ?? '?');
   if (!match || !unit) throw invalid(`invalid value for size: ${text}`);
   return Number(match[1]) * unit;
 }
@@ -76,7 +77,7 @@ function fieldsOf(text: string): Map<string, string> {
     if (!field) continue;
     const equals = field.indexOf('=');
     const name = (equals < 0 ? field : field.slice(0, equals)).toLowerCase();
-    fields.set(SAME[name] ?? name, equals < 0 ? 'true' : field.slice(equals + 1));
+    fields.set(own(SAME, name) ?? name, equals < 0 ? 'true' : field.slice(equals + 1));
   }
   return fields;
 }

@@ -112,7 +112,7 @@ export class BuildRun implements BuildWork<BuildResult> {
     this.file.stages[this.graph.target]!.steps.push(
       ...labels.map(([key, value]) => labelStep(key, value, this.file.directives.escape)),
     );
-    this.cacheImages = new CacheImages(this.deps.images, request.style);
+    this.cacheImages = new CacheImages(request.style);
     this.#plan();
     return this.graph.nodes.map(({ stage, needs }) => ({ index: stage.index, needs }));
   }
@@ -237,7 +237,8 @@ export class BuildRun implements BuildWork<BuildResult> {
     if (this.request.style === 'classic' && state.imageId) return this.deps.images.get(state.imageId);
     if (this.request.style === 'classic' && !state.history.length)
       throw invalid('No image was generated. Is your Dockerfile empty?');
-    return storeImage(this.layers, state, { cache: true });
+    const inlineCache = this.request.buildArgs.BUILDKIT_INLINE_CACHE === '1';
+    return storeImage(this.layers, state, { cache: true, inlineCache });
   }
 
   /** Removes what the build left, when all its work has settled. */

@@ -256,7 +256,7 @@ export class StageRun {
     const { cache } = this.build.deps;
     const key = this.keyOf(step, plan.key);
     const slot = digestOf([step.kind, this.node.stage.name ?? this.node.stage.index, step.original]);
-    const found = this.useCache ? (this.#cached(key) ?? this.#elsewhere(plan)) : undefined;
+    const found = this.useCache ? (this.#cached(key) ?? this.#elsewhere(plan, key)) : undefined;
     if (found) return this.#take(step, plan, key, slot, found);
     const why = this.useCache ? cache.explain(slot, plan.files, this.state.cached) : 'the cache is not used';
     this.#told(false, `${step.kind.toUpperCase()}: ${why}`);
@@ -298,6 +298,7 @@ export class StageRun {
       key: after,
       config: plan.config,
       layer,
+      layerKey: key,
       created,
       createdBy: plan.createdBy,
       cached,
@@ -330,8 +331,8 @@ export class StageRun {
   }
 
   /** A layer of an image given by --cache-from. */
-  #elsewhere(plan: LayerStep): Found | undefined {
-    const found = this.build.cacheImages.layerFor(this.state, plan.createdBy);
+  #elsewhere(plan: LayerStep, key: string): Found | undefined {
+    const found = this.build.cacheImages.layerFor(this.state, { key, createdBy: plan.createdBy });
     return found && { ...found, size: 0, images: {} };
   }
 

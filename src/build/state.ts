@@ -3,6 +3,7 @@ import type { HistoryEntry, Image, ImageConfigDocument, ImageRunConfig } from '.
 import { type Platform, platformText } from './args.ts';
 import { DEFAULT_SHELL } from './config.ts';
 import { digestOf } from './cache.ts';
+import { INLINE_CACHE, type WithInlineCache } from './cache-from.ts';
 import type { Style } from './types.ts';
 
 export const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -12,6 +13,8 @@ export interface StageState {
   history: HistoryEntry[];
   /** Diff ids. */
   layers: string[];
+  /** Cache keys of the layers; '' for those of the base image. */
+  layerKeys: string[];
   platform: Platform;
   author?: string;
   /** Of the last layer. */
@@ -34,6 +37,7 @@ export function scratchState(platform: Platform, created: string): StageState {
     config: { Env: withPath() },
     history: [],
     layers: [],
+    layerKeys: [],
     platform,
     created,
     key: digestOf(['scratch', platformText(platform)]),
@@ -50,6 +54,7 @@ export function imageState(image: Image, style: Style): StageState {
     config: { ...rest, Env: withPath(rest.Env) },
     history,
     layers: rootfs.diff_ids,
+    layerKeys: rootfs.diff_ids.map(() => ''),
     platform: { os, architecture, ...(variant ? { variant } : {}) },
     ...(author ? { author } : {}),
     created: created ?? new Date(0).toISOString(),
@@ -67,6 +72,7 @@ export function advance(
     key: string;
     config?: ImageRunConfig;
     layer?: string;
+    layerKey?: string;
     created: string;
     createdBy: string;
     cached: boolean;
@@ -86,6 +92,7 @@ export function advance(
     config: step.config ?? state.config,
     history: [...state.history, entry],
     layers: step.layer ? [...state.layers, step.layer] : state.layers,
+    layerKeys: step.layer ? [...state.layerKeys, step.layerKey ?? ''] : state.layerKeys,
     created: step.layer || step.style === 'classic' ? step.created : state.created,
     key: step.key,
     cached: state.cached && step.cached,
@@ -93,7 +100,10 @@ export function advance(
   };
 }
 
-export function documentOf(state: StageState): Omit<ImageConfigDocument, 'rootfs'> {
+export function documentOf(
+  state: StageState,
+  options: { inlineCache?: boolean } = {},
+): WithInlineCache<Omit<ImageConfigDocument, 'rootfs'>> {
   const { os, architecture, variant } = state.platform;
   return {
     architecture,
@@ -103,6 +113,7 @@ export function documentOf(state: StageState): Omit<ImageConfigDocument, 'rootfs
     created: state.created,
     config: state.config,
     history: state.history,
+    ...(options.inlineCache ? { [INLINE_CACHE]: state.layerKeys } : {}),
   };
 }
 

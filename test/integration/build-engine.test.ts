@@ -1,9 +1,11 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { receiveRemote } from '../../src/build/context.ts';
 import { CASES } from '../fixtures/build/cases.ts';
 import { checkConfig, checkFiles, checkHistory } from '../fixtures/build/check.ts';
 import { type TestEngine, testEngine } from '../fixtures/build/engine.ts';
@@ -75,6 +77,18 @@ describe('the cache', () => {
     expect((await engine.build(dockerfile, [], { cacheFrom: ['cache:1'] })).cached).toEqual(['RUN echo import > /i']);
   });
 
+  test('travels in the image: an inline cache knows copies by content', async () => {
+    const dockerfile = 'FROM busybox\nCOPY f /f\nRUN cat /f > /g';
+    const buildArgs = { BUILDKIT_INLINE_CACHE: '1' };
+    await engine.build(dockerfile, [file('f')], { style: 'buildkit', buildArgs, tags: ['inline:1'] });
+    const again = async (content: string) => {
+      await engine.room.builds.prune({ all: true, keepBytes: 0, filters: new Map() });
+      return engine.build(dockerfile, [file('f', content)], { style: 'buildkit', cacheFrom: ['inline:1'] });
+    };
+    expect((await again('f')).misses).toEqual([]);
+    expect((await again('other')).cached).toEqual([]);
+  });
+
   test('is told by usage and emptied by prune', async () => {
     await engine.build('FROM busybox\nRUN echo prune > /p');
     expect(engine.room.builds.usage().find((item) => item.Description.includes('prune'))).toMatchObject({
@@ -100,6 +114,46 @@ test('SOURCE_DATE_EPOCH gives the same image twice', async () => {
     for (const path of ['made', 'm', 'new/dir', 'new/dir/a', 'w/x'])
       expect(fs.statSync(join(root, path)).mtimeMs).toBeLessThanOrEqual(1.7e12);
   });
+});
+
+const noGit = spawnSync('git', ['--version']).status !== 0;
+
+test.skipIf(noGit)('a git repository is a context and a source, whatever its server can do', async () => {
+  const repository = join(engine.root, 'repository');
+  const git = (...args: string[]) =>
+    execFileSync('git', ['-C', repository, ...args], {
+      env: {
+        ...process.env,
+        GIT_AUTHOR_NAME: 'a',
+        GIT_AUTHOR_EMAIL: 'a@x',
+        GIT_COMMITTER_NAME: 'a',
+        GIT_COMMITTER_EMAIL: 'a@x',
+      },
+    });
+  fs.mkdirSync(join(repository, 'sub'), { recursive: true });
+  fs.writeFileSync(join(repository, 'sub/Dockerfile'), 'FROM busybox\nCOPY f /f\nLABEL from=git');
+  fs.writeFileSync(join(repository, 'sub/f'), 'in git');
+  git('init', '-q', '-b', 'main');
+  git('add', '.');
+  git('commit', '-q', '-m', 'first');
+  git('update-server-info');
+  const server = createServer((call, answer) => {
+    const path = join(repository, '.git', new URL(call.url!, 'http://x').pathname.replace(/^\/repo\.git/, ''));
+    if (!fs.existsSync(path) || fs.statSync(path).isDirectory()) return answer.writeHead(404).end();
+    return answer.end(fs.readFileSync(path));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repo.git`;
+  const context = await engine.build('', [], {
+    receive: (directory, signal) => receiveRemote(`${url}#main:sub`, directory, '', signal),
+  });
+  const added = await engine.build(`FROM busybox\nADD ${url}#main /src`);
+  server.close();
+  expect([context.error, added.error]).toEqual([undefined, undefined]);
+  expect(context.result!.config.Labels).toEqual({ from: 'git' });
+  await engine.look(added.result!.image.id, async (root) =>
+    checkFiles(root, { '/src/sub/f': { content: 'in git', mode: 0o644 }, '/src/.git': null }),
+  );
 });
 
 test('ONBUILD waits for the child', async () => {

@@ -120,7 +120,9 @@ class Reader {
   #instruction(): Line {
     const start = this.#at + 1;
     const original = this.#joined();
-    const [, keyword, after] = /^(\S+)\s*([\s\S]*)$/.exec(original)!;
+    const [, keyword, after] = /^(\S+)\s*([\s\S]*)$/.exec(original) ?? [];
+    // Nothing but an escape at the end of the file.
+    if (keyword === undefined) throw parseError(start, 'unexpected end of the file after a line continuation');
     const lower = keyword!.toLowerCase();
     const { flags, rest } = takeFlags(after!, this.#escape);
     // ONBUILD hands its heredocs on to the instruction it holds.
