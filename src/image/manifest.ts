@@ -3,6 +3,7 @@
  * a document is, and one that could be read as both kinds is refused (CVE-2021-41190). Pure.
  */
 import { invalid, notFound } from '../errors.ts';
+import { own } from '../lib/own.ts';
 import { checkDigest } from './reference.ts';
 import type { Descriptor } from './store-port.ts';
 
@@ -57,6 +58,15 @@ const broken = (why: string): Error => invalid(`invalid manifest: ${why}`, { cod
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
+const isPlatform = (value: unknown): value is NonNullable<Descriptor['platform']> =>
+  isRecord(value) &&
+  typeof value.os === 'string' &&
+  typeof value.architecture === 'string' &&
+  (value.variant === undefined || typeof value.variant === 'string');
+
+const textsOf = (record: Record<string, unknown>): Record<string, string> =>
+  Object.fromEntries(Object.entries(record).filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+
 function descriptorOf(value: unknown, what: string): Descriptor {
   if (!isRecord(value)) throw broken(`${what} is not a descriptor`);
   const { mediaType, digest, size, platform, urls, annotations } = value;
@@ -68,10 +78,8 @@ function descriptorOf(value: unknown, what: string): Descriptor {
     mediaType,
     digest,
     size: size as number,
-    ...(isRecord(platform) && typeof platform.os === 'string' && typeof platform.architecture === 'string'
-      ? { platform: platform as NonNullable<Descriptor['platform']> }
-      : {}),
-    ...(isRecord(annotations) ? { annotations: annotations as Record<string, string> } : {}),
+    ...(isPlatform(platform) ? { platform } : {}),
+    ...(isRecord(annotations) ? { annotations: textsOf(annotations) } : {}),
     ...(Array.isArray(urls) ? { urls: urls.filter((url): url is string => typeof url === 'string') } : {}),
   };
 }
@@ -138,7 +146,7 @@ const ARCHITECTURES: Readonly<Record<string, [string, string?]>> = {
 
 /** One spelling for each platform: names of kernels become Go's, and default variants (amd64 v1, arm64 v8) go. */
 export function normalizePlatform(platform: Platform): Platform {
-  const [architecture, implied] = ARCHITECTURES[platform.architecture.toLowerCase()] ?? [
+  const [architecture, implied] = own(ARCHITECTURES, platform.architecture.toLowerCase()) ?? [
     platform.architecture.toLowerCase(),
   ];
   let variant = (platform.variant || implied || '').toLowerCase();
@@ -174,8 +182,13 @@ const NODE_ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', ia3
 export const platformOfHost = (arch: string): Platform =>
   normalizePlatform({ os: 'linux', architecture: NODE_ARCHITECTURES[arch] ?? arch });
 
-const versions = (from: number, to: number): string[] =>
-  Array.from({ length: from - to + 1 }, (_, position) => `v${from - position}`);
+/** No variant is beyond it; a client may name any. */
+const NEWEST_VARIANT = 16;
+
+const versions = (from: number, to: number): string[] => {
+  const first = Math.min(from, NEWEST_VARIANT);
+  return Array.from({ length: Math.max(0, first - to + 1) || 0 }, (_, position) => `v${first - position}`);
+};
 
 /** All platforms this one runs, best first: older variants, and 32 bits on 64. */
 function runnable(wanted: Platform): Platform[] {

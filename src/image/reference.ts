@@ -88,7 +88,9 @@ export function canonical(ref: Reference): string {
 export function familiarName(ref: Reference): string {
   if (ref.domain !== DEFAULT_DOMAIN) return repositoryName(ref);
   const short = ref.path.startsWith(OFFICIAL) ? ref.path.slice(OFFICIAL.length) : ref.path;
-  return short.includes('/') && ref.path.startsWith(OFFICIAL) ? ref.path : short;
+  const name = short.includes('/') && ref.path.startsWith(OFFICIAL) ? ref.path : short;
+  // A path whose first part looks like a registry would be read as that registry's.
+  return splitDomain(name).join('/') === repositoryName(ref) ? name : repositoryName(ref);
 }
 
 /** As people write it, with tag and digest. */

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { internal, invalid, notImplemented } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
+import { own } from '../lib/own.ts';
 import { DualWriter } from './dual.ts';
 import { type RecordFormat, readLog } from './file/reader.ts';
 import type { RotatingFile } from './file/rotating-file.ts';
@@ -93,7 +94,7 @@ const copyOptions = (options: Options): FileOptions | undefined =>
   booleanOption(options, 'cache-disabled', false) ? undefined : fileOptions(options, LOCAL_FILES, 'cache-');
 
 function driverOf(config: LogConfig): Driver {
-  const driver = DRIVERS[config.Type];
+  const driver = own(DRIVERS, config.Type);
   if (!driver) throw invalid(`logger: no log driver named '${config.Type}' is registered`);
   return driver;
 }

@@ -1,6 +1,7 @@
 /** What a log entry says of its container: the tag, written as a Go template, and chosen labels and variables. */
 import { invalid } from '../errors.ts';
 import { shortId } from '../lib/ids.ts';
+import { own } from '../lib/own.ts';
 import type { Options } from './options.ts';
 import type { LogInfo } from './port.ts';
 
@@ -18,7 +19,7 @@ const FIELDS: Readonly<Record<string, (info: LogInfo) => string>> = {
 /** Replaces `{{.Field}}`; throws invalid on anything else in braces. */
 export function tagOf(options: Options, info: LogInfo, fallback: string): string {
   return (options.tag || fallback).replace(/\{\{(.*?)\}\}/g, (_, expression: string) => {
-    const field = FIELDS[expression.trim().replace(/^\./, '')];
+    const field = own(FIELDS, expression.trim().replace(/^\./, ''));
     if (!field || !expression.trim().startsWith('.')) throw invalid(`invalid tag: {{${expression}}} is not known`);
     return field(info);
   });

@@ -2,6 +2,7 @@
  * Runtimes whose version is from before known escapes were closed. Distributions patch old versions without a new number, so
  * this warns and refuses nothing.
  */
+import { own } from '../lib/own.ts';
 
 interface Hole {
   names: string;
@@ -38,7 +39,7 @@ export function runtimeWarnings(name: string, version: string): string[] {
   const [, major, minor, patch] = /^v?(\d+)\.(\d+)\.(\d+)/.exec(version) ?? [];
   if (major === undefined) return [];
   const parsed: Version = [Number(major), Number(minor), Number(patch)];
-  return (HOLES[name] ?? [])
+  return (own(HOLES, name) ?? [])
     .filter((hole) => !isClosed(parsed, hole))
     .map(
       ({ names, fixed }) =>

@@ -1,6 +1,7 @@
 /** Options of the local driver: type, o and device, as mount(8) takes them. */
 import { invalid } from '../errors.ts';
 import { MS } from '../host/ffi.ts';
+import { own } from '../lib/own.ts';
 
 export interface LocalMount {
   type: string;
@@ -60,7 +61,7 @@ export function localMount(options: Readonly<Record<string, string>>): LocalMoun
   let flags = 0;
   const data: string[] = [];
   for (const option of o.split(',').filter(Boolean)) {
-    const flag = FLAGS[option];
+    const flag = own(FLAGS, option);
     if (flag) flags = (flags | (flag.set ?? 0)) & ~(flag.clear ?? 0);
     else data.push(option);
   }

@@ -25,7 +25,7 @@ const PORT = 24224;
 
 export function fluentdAddress(text: string | undefined): { address: StreamAddress; tls: boolean } {
   if (!text) return { address: { host: '127.0.0.1', port: PORT }, tls: false };
-  const match = /^(?:([a-z]+):\/\/)?(.*)$/.exec(text)!;
+  const match = /^(?:([a-z]+):\/\/)?([\s\S]*)$/.exec(text)!;
   const protocol = match[1] ?? 'tcp';
   const rest = match[2]!;
   if (protocol === 'unix') {

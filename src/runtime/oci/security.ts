@@ -1,5 +1,6 @@
 /** HostConfig.SecurityOpt as data, in the forms `key`, `key=value` and the old `key:value`. */
 import { invalid } from '../../errors.ts';
+import { own } from '../../lib/own.ts';
 import type { HostSettings } from './docker-types.ts';
 
 export interface SecurityOptions {
@@ -30,7 +31,7 @@ const BOOLEANS: Readonly<Record<string, boolean>> = {
 };
 
 function booleanOf(option: string, value: string): boolean {
-  const parsed = BOOLEANS[value];
+  const parsed = own(BOOLEANS, value);
   if (parsed === undefined) throw invalid(`invalid --security-opt 2: "${option}"`);
   return parsed;
 }
