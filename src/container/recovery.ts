@@ -26,6 +26,7 @@ const LOST_EXIT_CODE = 255;
 const PROBES_AT_ONCE = 16;
 const PROBE_TRIES = 5;
 const PROBE_PAUSE_MS = 500;
+const RECOVERY_END_MS = 10_000;
 
 const isAtRest = ({ phase }: ContainerRecord): boolean => phase === 'created' || phase === 'exited';
 
@@ -41,6 +42,7 @@ export class Recovery {
   /** Records of an earlier life of the daemon; those made since have their actors. */
   #inherited: ContainerRecord[];
   #done = Promise.withResolvers<void>();
+  #booting: Promise<void> | undefined;
 
   constructor(deps: RecoveryDeps) {
     this.#deps = deps;
@@ -90,7 +92,17 @@ export class Recovery {
     this.spawn(record, probe);
   }
 
-  async boot(): Promise<void> {
+  boot(): Promise<void> {
+    this.#booting = this.#boot();
+    return this.#booting;
+  }
+
+  /** A daemon that is told to stop while it recovers finishes the recovery of its containers, or gives up waiting for it. */
+  async ended(): Promise<void> {
+    await Promise.race([this.#booting, delay(RECOVERY_END_MS, undefined, { ref: false })]);
+  }
+
+  async #boot(): Promise<void> {
     const { effects } = this.#deps;
     const waiting = [...this.#inherited];
     const restarts = waiting.filter((record) => record.phase === 'exited' && startsAtBoot(record));
@@ -104,11 +116,11 @@ export class Recovery {
     };
     await Promise.all(Array.from({ length: PROBES_AT_ONCE }, work));
     this.#inherited = [];
-    this.#done.resolve();
-    this.#start(restarts);
     await this.#sweep().catch((error: unknown) =>
       effects.log.warn({ err: error }, 'what dead containers left could not be swept'),
     );
+    this.#done.resolve();
+    this.#start(restarts);
   }
 
   /** Those that live in another one's namespaces come when that one is up. */

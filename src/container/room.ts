@@ -168,6 +168,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
       await Promise.allSettled(running.map((record) => containers.stopForShutdown(record, seconds)));
     },
     async stop() {
+      await recovery.ended();
       sharers.unsubscribe();
       execs.stop();
       for (const session of sessions.values()) {
