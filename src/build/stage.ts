@@ -7,25 +7,14 @@ import { applyInstruction, lookupIn, type Words } from './config.ts';
 import { type Instruction, parseExpression } from './dockerfile/instructions.ts';
 import { expandWord } from './dockerfile/words.ts';
 import { stageNamed, type StageNode } from './graph.ts';
-import { storeImage, unlessEmpty } from './layer.ts';
+import { storeImage } from './layer.ts';
+import { layerStep } from './layer-step.ts';
 import type { BuildRun } from './run.ts';
 import { advance, configCreatedBy, imageState, scratchState, type StageState } from './state.ts';
 import { copyStep } from './step-copy.ts';
 import { runStep } from './step-run.ts';
 import { workdirStep } from './step-workdir.ts';
 import type { Vertex } from './types.ts';
-
-/** What a step that makes a layer is known by, and how to make it. */
-export interface LayerStep {
-  /** Digest of everything it depends on beside the state before. */
-  key: string;
-  config: ImageRunConfig;
-  createdBy: string;
-  /** Files taken, for the explanation of a miss. */
-  files?: Record<string, string>;
-  /** Makes the layer and hands its tar to `store`; undefined when nothing changed. */
-  make: (store: (tar: AsyncIterable<Uint8Array> | undefined) => Promise<void>) => Promise<void>;
-}
 
 export class StageRun {
   readonly build: BuildRun;
@@ -183,12 +172,12 @@ export class StageRun {
       case 'arg':
         return this.#arg(step);
       case 'run':
-        return this.layer(step, await runStep(this, step));
+        return layerStep(this, step, await runStep(this, step));
       case 'copy':
       case 'add':
         return copyStep(this, step);
       case 'workdir':
-        return this.layer(step, workdirStep(this, step));
+        return layerStep(this, step, workdirStep(this, step));
       case 'maintainer':
         this.state = { ...this.state, author: this.expand(step.text) };
         return this.#configure(step, this.state.config, `MAINTAINER ${step.text}`);
@@ -250,118 +239,6 @@ export class StageRun {
   keyOf(step: Instruction, key: string): string {
     return digestOf([this.state.key, step.kind, key]);
   }
-
-  /** A step that may make a layer. */
-  async layer(step: Instruction, plan: LayerStep): Promise<void> {
-    const { cache } = this.build.deps;
-    const key = this.keyOf(step, plan.key);
-    const slot = digestOf([step.kind, this.node.stage.name ?? this.node.stage.index, step.original]);
-    const found = this.useCache ? (this.#cached(key) ?? this.#elsewhere(plan, key)) : undefined;
-    if (found) return this.#take(step, plan, key, slot, found);
-    const why = this.useCache ? cache.explain(slot, plan.files, this.state.cached) : 'the cache is not used';
-    this.#told(false, `${step.kind.toUpperCase()}: ${why}`);
-    await plan.make((tar) => this.#store(step, plan, key, slot, tar));
-  }
-
-  async #store(
-    step: Instruction,
-    plan: LayerStep,
-    key: string,
-    slot: string,
-    made: AsyncIterable<Uint8Array> | undefined,
-  ): Promise<void> {
-    const { build, state: base } = this;
-    const created = build.now();
-    const tar = made && (await unlessEmpty(made));
-    const advanced = (layer: string | undefined): StageState => this.#advanced(plan, key, layer, created, false);
-    // The layer's digest is known only when it is stored; the history already counts it.
-    const draft = { ...advanced(tar && 'new'), layers: base.layers, created };
-    const image = await storeImage(build.layers, draft, { ...this.#kept, tar, epoch: build.epoch });
-    const layer = tar && image.config.rootfs.diff_ids.at(-1);
-    const below = base.imageId ? build.deps.images.get(base.imageId).size : 0;
-    build.deps.cache.add(key, {
-      description: step.original, size: Math.max(0, layer ? image.size - below : 0), parent: base.key,
-      images: { [build.request.style]: image.id }, diffId: layer ?? '', created, slot, files: plan.files,
-    }); // prettier-ignore
-    this.state = { ...advanced(layer), created, imageId: this.#idOf(image.id, image.config.rootfs.diff_ids) };
-  }
-
-  /** The classic builder's images are a chain that people see; BuildKit's steps are nobody's images. */
-  get #kept(): { parent?: string; cache?: boolean } {
-    return this.build.request.style === 'classic' ? { parent: this.state.imageId } : { cache: true };
-  }
-
-  #advanced(plan: LayerStep, key: string, layer: string | undefined, created: string, cached: boolean): StageState {
-    const { style } = this.build.request;
-    const after = digestOf([key, layer ?? '']);
-    return advance(this.state, {
-      key: after,
-      config: plan.config,
-      layer,
-      layerKey: key,
-      created,
-      createdBy: plan.createdBy,
-      cached,
-      style,
-    });
-  }
-
-  /** Without layers there is nothing to mount; the classic builder names its images all the same. */
-  #idOf(id: string, layers: readonly string[]): string | undefined {
-    return layers.length || this.build.request.style === 'classic' ? id : undefined;
-  }
-
-  #told(hit: boolean, why?: string): void {
-    const { build, vertex } = this;
-    build.emit({ type: 'cache', vertex, hit, why });
-    build.deps.bus.publish({
-      topic: 'effect',
-      type: 'build',
-      action: hit ? 'cached' : 'step',
-      id: build.id,
-      data: { stage: vertex.stage, step: vertex.label, inputs: vertex.inputs, ...(why ? { why } : {}) },
-    });
-  }
-
-  #cached(key: string): Found | undefined {
-    const found = this.build.deps.cache.find(key);
-    if (!found) return undefined;
-    const { diffId, created, size, images = {} } = found.record;
-    return { layer: diffId || undefined, created: created!, size, images };
-  }
-
-  /** A layer of an image given by --cache-from. */
-  #elsewhere(plan: LayerStep, key: string): Found | undefined {
-    const found = this.build.cacheImages.layerFor(this.state, { key, createdBy: plan.createdBy });
-    return found && { ...found, size: 0, images: {} };
-  }
-
-  async #take(step: Instruction, plan: LayerStep, key: string, slot: string, found: Found): Promise<void> {
-    const { style } = this.build.request;
-    const { cache, images } = this.build.deps;
-    const next = this.#advanced(plan, key, found.layer, found.created, true);
-    let imageId = found.images[style];
-    if (imageId && images.find(imageId)) cache.touch(key, cache.records.get(key)!);
-    else {
-      const image = await storeImage(this.build.layers, { ...next, created: found.created }, this.#kept);
-      imageId = image.id;
-      cache.add(key, {
-        description: step.original, size: found.size, parent: this.state.key, images: { ...found.images, [style]: imageId },
-        diffId: found.layer ?? '', created: found.created, slot, files: plan.files,
-      }); // prettier-ignore
-    }
-    this.#told(true);
-    this.state = { ...next, imageId: this.#idOf(imageId, next.layers) };
-  }
-}
-
-/** A layer that need not be made again. */
-interface Found {
-  layer: string | undefined;
-  created: string;
-  size: number;
-  /** By style. */
-  images: Record<string, string>;
 }
 
 const lastVertex = (stage: number, step: number): string => `stage-${stage}-step-${step}`;

@@ -13,6 +13,7 @@ import type { Digested } from './files/digest.ts';
 import { resolveIn } from './files/resolve.ts';
 import { type Picked, select, type Selection, type Tree } from './files/select.ts';
 import { changeRoot } from './layer.ts';
+import { layerStep } from './layer-step.ts';
 import { type Source, sourceOf } from './sources.ts';
 import type { StageRun } from './stage.ts';
 import { copyCreatedBy } from './state.ts';
@@ -196,7 +197,7 @@ export async function copyStep(stage: StageRun, step: CopyStep): Promise<void> {
   const known = quick && stage.useCache ? cache.resolve(quick) : undefined;
   if (known) {
     const createdBy = createdByOf(stage, gathered, known.hash);
-    return stage.layer(step, { config: stage.state.config, key: known.key, createdBy, make: async () => {} });
+    return layerStep(stage, step, { config: stage.state.config, key: known.key, createdBy, make: async () => {} });
   }
   await source.with((tree) => copyFrom(stage, gathered, tree, quick));
 }
@@ -212,7 +213,7 @@ async function copyFrom(stage: StageRun, gathered: Gathered, tree: Tree, quick: 
   const hash = classicHash(digests[0], content);
   const key = digestOf(['content', content, optionsOf(gathered)]);
   if (quick) cache.alias(quick, { to: stage.keyOf(wanted.step, key), key, hash });
-  await stage.layer(wanted.step, {
+  await layerStep(stage, wanted.step, {
     config: stage.state.config,
     key,
     createdBy: createdByOf(stage, gathered, hash),

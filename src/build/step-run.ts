@@ -10,7 +10,8 @@ import { openMounts, type OpenMounts } from './mount-open.ts';
 import { parseMount, type RunMount } from './mounts.ts';
 import type { BuildDeps } from './run.ts';
 import { sourceOf } from './sources.ts';
-import type { LayerStep, StageRun } from './stage.ts';
+import type { LayerStep } from './layer-step.ts';
+import type { StageRun } from './stage.ts';
 import { runCreatedBy, type StageState } from './state.ts';
 import { storeImage } from './layer.ts';
 

@@ -7,7 +7,8 @@ import { applyInstruction } from './config.ts';
 import type { Instruction } from './dockerfile/instructions.ts';
 import { components, lstatOf, resolveIn } from './files/resolve.ts';
 import { changeRoot } from './layer.ts';
-import type { LayerStep, StageRun } from './stage.ts';
+import type { LayerStep } from './layer-step.ts';
+import type { StageRun } from './stage.ts';
 import { configCreatedBy } from './state.ts';
 
 /** Answers whether anything had to be made. */
