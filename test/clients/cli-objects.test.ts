@@ -101,6 +101,17 @@ describe('the daemon', () => {
     expect(ok('plugin', 'ls', '-q')).toBe('');
   });
 
+  test('serves clients of old API versions, and refuses those before 1.24', () => {
+    const old = (...args: string[]) => daemon.dockerWith({ env: { DOCKER_API_VERSION: '1.25' } }, ...args);
+    expect(old('run', '--rm', 'busybox', 'echo', 'hi')).toEqual({ code: 0, stdout: 'hi\n', stderr: '' });
+    expect(old('run', '-d', '--name', 'aged', 'busybox', 'sleep', '60').code).toBe(0);
+    expect(old('ps', '--format', '{{.Names}}').stdout.trim()).toBe('aged');
+    expect(old('exec', 'aged', 'echo', 'in').stdout).toBe('in\n');
+    expect(old('rm', '-f', 'aged').code).toBe(0);
+    const ancient = daemon.inside('curl', '-s', '--unix-socket', daemon.socket, 'http://d/v1.12/version');
+    expect(ancient.stdout).toContain('client version 1.12 is too old');
+  });
+
   test('prunes what is not used', () => {
     ok('create', '--name', 'idle', 'busybox', 'true');
     ok('network', 'create', 'unused');

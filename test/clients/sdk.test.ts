@@ -1,8 +1,10 @@
 /** The SDKs that programs use: dockerode and docker-py, unchanged. */
+import { once } from 'node:events';
 import { PassThrough, type Readable } from 'node:stream';
 import { join } from 'node:path';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 
 let daemon: TestDaemon;
@@ -118,6 +120,26 @@ describe('dockerode', () => {
     expect((await docker.listVolumes()).Volumes.map(({ Name }) => Name)).toEqual(['sdk-volume']);
     await docker.getVolume('sdk-volume').remove();
   });
+});
+
+test('a websocket attaches: input goes in, output comes back without frames', async () => {
+  const { json } = await daemon.api<{ Id: string }>('POST', '/containers/create', {
+    Image: 'busybox',
+    Cmd: ['sh', '-c', 'read line; echo "got $line"'],
+    OpenStdin: true,
+    StdinOnce: true,
+  });
+  const path = `/v1.51/containers/${json.Id}/attach/ws?stream=1&stdin=1&stdout=1`;
+  const socket = new WebSocket(`ws+unix://${daemon.socket}:${path}`);
+  let text = '';
+  socket.on('message', (data) => (text += String(data)));
+  await once(socket, 'open');
+  const closed = once(socket, 'close');
+  await daemon.api('POST', `/containers/${json.Id}/start`);
+  socket.send('hello\n');
+  await closed;
+  expect(text).toBe('got hello\n');
+  await daemon.api('DELETE', `/containers/${json.Id}?force=1`);
 });
 
 test('docker-py does the same', () => {
