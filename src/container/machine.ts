@@ -26,6 +26,11 @@ const announceDeath = announceBy(({ context: { record } }) => ({
 }));
 const announceStop = announceBy(({ context }) => (context.stop?.announced ? { action: 'stop' } : undefined));
 const announceRestart = announceBy(({ context }) => (context.announceRestart ? { action: 'restart' } : undefined));
+/** Started just before the last daemon was killed: nobody was told yet. */
+const announceAdopted = announceBy(({ context }) =>
+  context.record.phase === 'starting' ? { action: 'start' } : undefined,
+);
+const adopted = ['recordAdopted' as const, announceAdopted, 'keepSandbox' as const];
 const announceRevision = {
   type: 'announce' as const,
   params: ({ event }: { event: ContainerEvent }) => (event.type === 'REVISE' ? event.announce : undefined),
@@ -96,8 +101,8 @@ export const containerMachine = container.createMachine({
             src: 'adopt',
             input: work,
             onDone: [
-              { guard: 'isFrozen', target: '#container.running.process.paused', actions: 'keepSandbox' },
-              { target: '#container.running', actions: 'keepSandbox' },
+              { guard: 'isFrozen', target: '#container.running.process.paused', actions: [...adopted] },
+              { target: '#container.running', actions: [...adopted] },
             ],
             onError: { target: 'burying', actions: ['keepFailure', 'keepLostExit'] },
           },
@@ -110,7 +115,7 @@ export const containerMachine = container.createMachine({
             src: 'undo',
             input: work,
             onDone: [
-              { guard: 'wasRestarting', target: '#container.restarting.waiting' },
+              { guard: 'comesBackByPolicy', target: '#container.restarting.waiting' },
               { guard: 'everStarted', target: '#container.exited.settled' },
               { target: '#container.created' },
             ],
@@ -144,7 +149,8 @@ export const containerMachine = container.createMachine({
         id: 'network',
         src: 'network',
         input: work,
-        onDone: { actions: 'keepSandbox' },
+        // Kept from here on: a daemon killed before the process is known to run takes it up with its network.
+        onDone: { actions: ['keepSandbox', 'persist'] },
         onError: [
           { guard: 'hasFailed', actions: 'keepFailure' },
           { target: '.undoing', actions: 'keepFailure' },

@@ -1,6 +1,7 @@
 /** What the container's chart is made of: effects by name, guards, delays, and actions that change context and record. */
 import { assign, fromCallback, fromPromise, setup } from 'xstate';
 import { asDaemonError, conflict, type DaemonError, internal } from '../errors.ts';
+import { rfc3339Nano } from '../lib/clock.ts';
 import type { Sandbox } from '../network/port.ts';
 import type { Reply } from '../reactor/ask.ts';
 import { afterExit, afterFailedStart, afterStart, withState } from './changes.ts';
@@ -16,7 +17,7 @@ import type {
 } from './events.ts';
 import { hasHealthcheck, nextHealth } from './health.ts';
 import type { ContainerRecord, Phase } from './record.ts';
-import { backoffOf, nextDelay, restartsAfter, restartsOnUnhealthy, startRetries } from './restart.ts';
+import { backoffOf, nextDelay, restartsAfter, restartsOnUnhealthy, startRetries, startsAtBoot } from './restart.ts';
 import { graceOf, isMeantToEnd, stopSignal } from './signals.ts';
 
 const unwired = async (): Promise<never> => {
@@ -74,7 +75,8 @@ export const container = setup({
     endedMeanwhile: ({ context }) => wasUp(context.record.phase),
     isLitter: ({ context: { record, probe } }) =>
       probe.found || record.phase === 'starting' || record.phase === 'restarting',
-    wasRestarting: ({ context }) => context.record.phase === 'restarting',
+    comesBackByPolicy: ({ context: { record } }) =>
+      record.phase === 'restarting' || (record.phase === 'starting' && startsAtBoot(record)),
     everStarted: ({ context }) => context.record.state.hasBeenStartedBefore,
     isCurrent: ({ context, event }) => 'attempt' in event && event.attempt === context.attempt,
     networkReady: ({ context }) => context.networkReady,
@@ -189,6 +191,12 @@ export const container = setup({
     recordStart: assign(({ context, event }) => ({
       failedStarts: 0,
       record: afterStart(context.record, outcome(event).output as Started),
+    })),
+    recordAdopted: assign(({ context: { record, probe, lost } }) => ({
+      record:
+        probe.found && record.phase === 'starting'
+          ? afterStart(record, { pid: probe.task.pid, startedAt: rfc3339Nano(lost.exitedAtNano) })
+          : record,
     })),
     recordFailedStart: assign(({ context }) => ({
       failedStarts: context.failedStarts + 1,

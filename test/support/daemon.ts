@@ -100,15 +100,18 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     });
     closeSync(log);
     child = started;
+    const hasEnded = (): boolean => started.exitCode !== null || started.signalCode !== null;
     await eventually(
       async () => {
-        if (started.exitCode !== null) return true;
+        if (hasEnded()) return true;
         return (await api('GET', '/_ping')).status === 200 && readFileSync(logFile).includes(' serving', written);
       },
       { within: 30_000, what: 'the daemon serves' },
     );
-    if (started.exitCode !== null)
-      throw new Error(`the daemon ended with ${started.exitCode}: ${readFileSync(logFile, 'utf8')}`);
+    if (hasEnded())
+      throw new Error(
+        `the daemon ended with ${started.exitCode ?? started.signalCode}: ${readFileSync(logFile, 'utf8')}`,
+      );
   };
 
   const ended = (process: ChildProcess | undefined): Promise<number | null> =>

@@ -48,6 +48,8 @@ class Dead extends Error {}
 export interface Walker {
   /** Any answer of the daemon is fine; none ends the walk. */
   call(method: string, path: string, body?: unknown): Promise<any>;
+  /** The CLI; whatever it says is fine while the daemon lives. */
+  docker(...args: string[]): Promise<void>;
   /** Looks until it is so, or the daemon is dead. */
   until(look: () => Promise<boolean>): Promise<void>;
 }
@@ -61,6 +63,10 @@ export async function killAt(
   process.env.REACTORD_DRILL = point;
   try {
     await daemon.restart();
+  } catch (error) {
+    // The point lies in the start itself.
+    if (!/ended with SIGKILL/.test((error as Error).message)) throw error;
+    return true;
   } finally {
     delete process.env.REACTORD_DRILL;
   }
@@ -76,11 +82,17 @@ export async function killAt(
       throw new Dead('no answer', { cause: error });
     }
   };
+  const docker: Walker['docker'] = async (...args) => {
+    const { code, stderr } = daemon.docker(...args);
+    trace.push(`docker ${args.join(' ')}: ${code} ${stderr.trim()}`);
+    if (code !== 0 && !alive()) throw new Dead('no answer');
+  };
   const until: Walker['until'] = async (look) => {
     await eventually(async () => !alive() || (await look()), { within: 20_000, what: 'a step of the walk' });
   };
   try {
-    await walk({ call, until });
+    await walk({ call, docker, until });
+    await call('GET', '/_ping');
   } catch (error) {
     if (!(error instanceof Dead))
       throw new Error([(error as Error).message, ...trace.slice(-12)].join('\n'), { cause: error });

@@ -1,0 +1,167 @@
+/**
+ * kill -9 at each transition and effect of what is not a container: execs, pulls, pushes, builds, networks, volumes. As for
+ * containers, the list comes from their charts.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AnyStateMachine } from 'xstate';
+import { buildMachine } from '../../src/build/machine.ts';
+import { execMachine } from '../../src/exec/machine.ts';
+import { pullMachine } from '../../src/image/pull/machine.ts';
+import { pushMachine } from '../../src/image/push/machine.ts';
+import { networkMachine } from '../../src/network/machine.ts';
+import { volumeMachine } from '../../src/volume/machine.ts';
+import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { expectAgreement, expectNothingLeft, killAt, pointsOf, textOf, type Walker } from './support/kill.ts';
+import { all, part, tell } from './support/table.ts';
+
+/** What only a failure, a cancel or an earlier life leads to, and what a step of the machine passes through. */
+const BY_CHANCE =
+  /^(failed|cancelled|restoring|active\.repairing|removed|push:layers|solving)$|^(stage|spawnLayers|unmount|repair)\/|\/(fail|stop)$/;
+
+const machines: Record<string, AnyStateMachine> = {
+  exec: execMachine,
+  pull: pullMachine,
+  push: pushMachine,
+  build: buildMachine,
+  network: networkMachine({ make: async () => {}, unmake: async () => {} } as never),
+  volume: volumeMachine,
+};
+const points = Object.entries(machines).flatMap(([kind, machine]) => pointsOf(kind, machine));
+const certain = points.filter(({ name }) => !BY_CHANCE.test(name));
+const chosen = all
+  ? points
+  : Object.keys(machines).flatMap((kind) =>
+      part(
+        certain.filter((point) => point.kind === kind),
+        1,
+      ),
+    );
+
+let daemon: TestDaemon;
+let context: string;
+const seen = { killed: 0, passed: [] as string[] };
+
+beforeAll(async () => {
+  daemon = await startDaemon();
+  context = join(daemon.directory, 'context');
+  mkdirSync(context);
+  writeFileSync(join(context, 'file'), 'content');
+  writeFileSync(
+    join(context, 'Dockerfile'),
+    `FROM ${daemon.image} AS first\nRUN echo 1 >/one\nFROM ${daemon.image}\nCOPY --from=first /one /\nCOPY file /\n`,
+  );
+  await daemon.terminate();
+});
+afterAll(async () => {
+  await daemon?.stop();
+  tell({
+    drill: 1,
+    what: 'kill -9 at each transition and effect of execs, pulls, pushes, builds, networks and volumes',
+    cases: seen.killed,
+    outcome:
+      'the command can be repeated and ends well; no half image is listed; the image store is clean; nothing is left',
+    figures: `${points.length} points in six charts, ${seen.killed} deaths, ${seen.passed.length} points not passed in this run`,
+    where: ['test/drills/objects.test.ts'],
+  });
+});
+
+const pushed = (): string => daemon.image.replace('busybox:latest', 'copy:latest');
+
+const walks: Record<string, (walker: Walker) => Promise<void>> = {
+  async exec({ call }) {
+    await call('POST', '/containers/create?name=host', { Image: daemon.image, Cmd: ['sleep', '1000'] });
+    await call('POST', '/containers/host/start');
+    for (const Cmd of [['true'], ['/nothing']]) {
+      const { Id } = await call('POST', '/containers/host/exec', { Cmd, AttachStdout: true });
+      await call('POST', `/exec/${Id}/start`, {});
+      await call('GET', `/exec/${Id}/json`);
+    }
+    await call('DELETE', '/containers/host?force=1');
+  },
+  async pull({ docker }) {
+    await docker('rmi', '-f', daemon.image);
+    await docker('pull', '-q', daemon.image);
+    await docker('pull', '-q', `${daemon.image}-that-is-not`);
+  },
+  async push({ docker }) {
+    await docker('tag', daemon.image, pushed());
+    await docker('push', '-q', pushed());
+  },
+  async build({ docker }) {
+    await docker('build', '-q', '--no-cache', '-t', 'built', context);
+  },
+  async network({ call }) {
+    await call('POST', '/networks/create', { Name: 'net' });
+    await call('POST', '/containers/create?name=member', {
+      Image: daemon.image,
+      Cmd: ['sleep', '1000'],
+      HostConfig: { NetworkMode: 'net' },
+    });
+    await call('POST', '/containers/member/start');
+    await call('DELETE', '/containers/member?force=1');
+    await call('DELETE', '/networks/net');
+  },
+  async volume({ call }) {
+    await call('POST', '/volumes/create', { Name: 'data', DriverOpts: { type: 'tmpfs', device: 'tmpfs' } });
+    await call('POST', '/containers/create?name=user', {
+      Image: daemon.image,
+      Cmd: ['sleep', '1000'],
+      HostConfig: { Binds: ['data:/data'] },
+    });
+    await call('POST', '/containers/user/start');
+    await call('DELETE', '/containers/user?force=1');
+    await call('DELETE', '/volumes/data');
+  },
+};
+
+/** The same commands again, which now must end well. */
+async function repeat(kind: string): Promise<void> {
+  switch (kind) {
+    case 'pull':
+      daemon.ok('pull', '-q', daemon.image);
+      return;
+    case 'push':
+      daemon.ok('tag', daemon.image, pushed());
+      daemon.ok('push', '-q', pushed());
+      return;
+    case 'build':
+      daemon.ok('build', '-q', '-t', 'built', context);
+      daemon.ok('run', '--rm', 'built', 'cat', '/one', '/file');
+      return;
+    case 'network':
+      daemon.docker('network', 'create', 'net');
+      daemon.ok('run', '--rm', '--network', 'net', daemon.image, 'true');
+      daemon.ok('network', 'rm', 'net');
+      return;
+    case 'volume':
+      daemon.ok('run', '--rm', '-v', 'data:/data', daemon.image, 'touch', '/data/file');
+      daemon.ok('volume', 'rm', 'data');
+      return;
+    default:
+      daemon.ok('run', '--rm', daemon.image, 'true');
+  }
+}
+
+describe('a daemon killed at a transition', () => {
+  it.each(chosen)('of its $kind, $at: the command can be repeated, nothing is left', async (point) => {
+    const died = await killAt(daemon, textOf(point), walks[point.kind]!);
+    if (died) seen.killed++;
+    else seen.passed.push(textOf(point));
+    expect(died || all).toBe(true);
+    await daemon.restart();
+    await expectAgreement(daemon);
+    for (const { Id } of (await daemon.api<{ Id: string }[]>('GET', '/images/json')).json)
+      expect((await daemon.api('GET', `/images/${Id}/json`)).status).toBe(200);
+    await daemon.api('DELETE', '/containers/member?force=1');
+    await daemon.api('DELETE', '/containers/user?force=1');
+    await repeat(point.kind);
+    await daemon.api('POST', '/volumes/prune?filters={"all":["true"]}');
+    expect((await daemon.api('GET', '/volumes')).json.Volumes).toEqual([]);
+    await expectNothingLeft(daemon);
+    const checked = spawnSync('bin/reactord', ['fsck', daemon.dataRoot], { encoding: 'utf8' });
+    expect(checked.stdout).toContain('clean');
+  });
+});
