@@ -8,6 +8,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { LogDrivers, LogInfo } from '../logs/port.ts';
 import type { Networks, Sandbox } from '../network/port.ts';
 import type { Runtime, Task } from '../runtime/port.ts';
+import type { Collection } from '../store/port.ts';
 import type { StreamBroker } from '../streams/broker.ts';
 import type { Volumes } from '../volume/port.ts';
 import { adopt } from './adopt.ts';
@@ -19,6 +20,10 @@ import { runProbes, type ProbeRunner } from './probes.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Sessions } from './session.ts';
 import { create, launch, openNetwork, prepare } from './start.ts';
+
+export interface Creation {
+  volumes: string[];
+}
 
 /** What the effects reach: ports, and the little they need of the room. */
 export interface EffectDeps {
@@ -32,6 +37,8 @@ export interface EffectDeps {
   volumes: Volumes;
   logs: LogDrivers;
   sessions: Sessions;
+  /** Anonymous volumes of containers that are being made. */
+  creations: Collection<Creation>;
   /** The container's streams, made when first asked for. */
   streamsOf(record: ContainerRecord): StreamBroker;
   logInfo(record: ContainerRecord): LogInfo;

@@ -29,16 +29,28 @@ export async function prepareMounts(deps: EffectDeps, record: ContainerRecord, u
   });
   if (points.some(({ type }) => type === 'image')) throw notImplemented('mounts of type image are not supported');
   await checkBindSources(points);
-  return Promise.all(points.map((point) => (point.type === 'volume' ? makeVolume(deps, record, point, undo) : point)));
+  const anonymous = new Map(points.filter(isNameless).map((point) => [point, newId()]));
+  if (anonymous.size) {
+    // Written with the volumes, deleted with the container's record: a daemon that dies in between removes them.
+    deps.creations.put(record.id, { volumes: [...anonymous.values()] });
+    undo.push('intent', () => deps.creations.delete(record.id));
+  }
+  return Promise.all(
+    points.map((point) =>
+      point.type === 'volume' ? makeVolume(deps, record, point, anonymous.get(point) ?? point.name, undo) : point,
+    ),
+  );
 }
+
+const isNameless = ({ type, name }: MountPoint): boolean => type === 'volume' && name === '';
 
 async function makeVolume(
   deps: EffectDeps,
   record: ContainerRecord,
   point: MountPoint,
+  name: string,
   undo: UndoStack,
 ): Promise<MountPoint> {
-  const name = point.name || newId();
   undo.push(`volume ${name}`, async () => {
     deps.volumes.release(name, record.id);
     if (point.name === '') await deps.volumes.remove(name, { force: true });

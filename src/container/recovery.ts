@@ -169,6 +169,10 @@ export class Recovery {
         .remove(id)
         .catch((error: unknown) => effects.log.warn({ err: error, container: id }, 'an unknown root stays'));
     }
+    for (const { id, record } of effects.creations.all()) {
+      for (const name of record.volumes) await effects.volumes.remove(name, { force: true });
+      effects.creations.delete(id);
+    }
     const { dataRoot, execRoot } = effects.config;
     for (const directory of [join(dataRoot, 'containers'), join(execRoot, 'containers')]) {
       for (const id of await readdir(directory).catch((): string[] => [])) {

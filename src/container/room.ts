@@ -12,7 +12,7 @@ import type { Room, RoomDeps } from '../reactor/room.ts';
 import type { Runtime } from '../runtime/port.ts';
 import { StreamBroker } from '../streams/broker.ts';
 import type { Volumes, VolumeUsers } from '../volume/port.ts';
-import { type EffectDeps, wireMachine } from './actors.ts';
+import { type Creation, type EffectDeps, wireMachine } from './actors.ts';
 import type { ContainerLookup, StepRunner } from './port.ts';
 import { CONTAINERS, type ContainerRecord, hasProcesses, isRunning } from './record.ts';
 import { Recovery } from './recovery.ts';
@@ -85,6 +85,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
   const effects: EffectDeps = {
     ...deps,
     sessions,
+    creations: store.collection<Creation>('creations'),
     logInfo,
     publish,
     find: (id) => registry.get(id),

@@ -98,7 +98,8 @@ export class Containers {
     const { record, warnings } = await createContainer(this.#deps, body, options);
     this.#deps.registry.put(record);
     this.#deps.spawn(record);
-    // From here on the record itself keeps them.
+    // From here on the record itself keeps its volumes.
+    this.#deps.creations.delete(record.id);
     for (const { type, name } of record.mounts) if (type === 'volume') this.#deps.volumes.release(name, record.id);
     await this.#deps.store.durable();
     return { Id: record.id, Warnings: warnings };
