@@ -1,6 +1,16 @@
 /** Ways out through files: copies, volumes and builds of one real daemon, with containers and images that set traps. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { checkOut } from '../../src/build/fetch.ts';
@@ -17,13 +27,17 @@ beforeAll(async () => {
   daemon.ok('tag', daemon.image, 'busybox');
   outside = join(daemon.directory, 'outside');
   mkdirSync(join(outside, 'empty'), { recursive: true });
+  chmodSync(outside, 0o755);
   writeFileSync(join(outside, 'secret'), 'sentinel');
+  chmodSync(join(outside, 'secret'), 0o644);
   writeFileSync(join(outside, 'nothing'), '');
 });
 afterEach(() => {
   expect(readdirSync(outside)).toEqual(['empty', 'nothing', 'secret']);
   expect(readFileSync(join(outside, 'secret'), 'utf8')).toBe('sentinel');
   expect(readdirSync(join(outside, 'empty'))).toEqual([]);
+  expect(statSync(outside).mode & 0o7777).toBe(0o755);
+  expect(statSync(join(outside, 'secret'))).toMatchObject({ mode: 0o100644, uid: 0, nlink: 1 });
 });
 afterAll(async () => daemon?.stop());
 
@@ -35,6 +49,68 @@ async function imageOf(name: string, entries: Entries, config = {}): Promise<str
   daemon.ok('pull', '-q', `${daemon.registry!.host}/${name}:latest`);
   return `${daemon.registry!.host}/${name}:latest`;
 }
+
+const put = (path: string, body: Buffer): Promise<{ status: number; text: string }> =>
+  new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/x-tar', 'content-length': body.length };
+    const call = request({ socketPath: daemon.socket, method: 'PUT', path, headers, agent: false }, (answer) => {
+      let text = '';
+      answer.on('data', (chunk) => (text += String(chunk)));
+      answer.on('end', () => resolve({ status: answer.statusCode!, text }));
+    });
+    call.on('error', reject);
+    call.end(body);
+  });
+
+describe('copies', () => {
+  test('from and to a container that swaps directories for links stay inside (CVE-2018-15664, CVE-2021-41089, CVE-2026-41568, CVE-2026-42306)', async () => {
+    const script = `mkdir /d /e; echo inner > /d/secret
+      while :; do mv /d /d2; ln -s ${outside} /d; rm /d; mv /d2 /d; done`;
+    daemon.ok('run', '-d', '--name', 'swapper', '-v', 'inside:/d3/volume', 'busybox', 'sh', '-c', script);
+    const upload = await tarOf([
+      { name: 'planted', content: 'x' },
+      { name: 'deep/er/planted', content: 'x' },
+    ]);
+    const downward = await tarOf([
+      { name: 'd/', type: 'directory', mode: 0o777 },
+      { name: 'd/planted', content: 'x' },
+      { name: 'd/secret', type: 'link', linkname: 'd/planted' },
+    ]);
+    let reached = 0;
+    for (let round = 0; round < 60; round++) {
+      const got = await daemon.api('GET', '/containers/swapper/archive?path=/d/secret');
+      expect(got.text).not.toContain('sentinel');
+      if (got.status === 200) reached++;
+      await put('/containers/swapper/archive?path=/d', upload);
+      await put('/containers/swapper/archive?path=/', downward);
+    }
+    expect(reached).toBeGreaterThan(0);
+    daemon.ok('rm', '-f', 'swapper');
+  });
+
+  test('unpack with the host’s own tools, whatever the container has by their names (CVE-2019-14271, CVE-2026-41567)', async () => {
+    const trap = `#!/bin/sh\necho trapped > ${outside}/planted; echo trapped > /planted\n`;
+    const places = ['xz', 'unpigz', 'gzip', 'zstd', 'bzip2', 'tar'].flatMap((name) => [
+      `usr/bin/${name}`,
+      `bin/${name}`,
+    ]);
+    const image = await imageOf('trapped', [
+      ...places.map((name) => ({ name, content: trap, mode: 0o755 })),
+      { name: 'lib/', type: 'directory' as const },
+      { name: 'lib/libnss_files.so.2', content: 'not a library', mode: 0o755 },
+      { name: 'etc/nsswitch.conf', content: 'passwd: files\n' },
+    ]);
+    daemon.ok('create', '--name', 'trap', image, 'true');
+    const plain = await tarOf([{ name: 'copied', content: 'through' }]);
+    for (const tool of ['xz', 'gzip', 'bzip2', 'zstd']) {
+      const packed = spawnSync(tool, ['-c'], { input: plain }).stdout;
+      const answer = await put('/containers/trap/archive?path=/tmp&copyUIDGID=1', packed);
+      expect([tool, answer.status, answer.text]).toEqual([tool, 200, '']);
+    }
+    expect(daemon.ok('diff', 'trap')).toBe('C /tmp\nA /tmp/copied');
+    daemon.ok('rm', 'trap');
+  });
+});
 
 describe('an image', () => {
   test('whose user database is a trap is read neither for ever nor outside (CVE-2024-9676)', async () => {

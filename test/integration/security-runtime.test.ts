@@ -159,6 +159,15 @@ describe('the daemon', () => {
       expect([name, statSync(join(daemon.directory, 'data/overlay2', name)).mode & 0o007 & ~0o001]).toEqual([name, 0]);
   });
 
+  test('runs the host’s ps for top, never the container’s (CVE-2022-1227)', async () => {
+    const script = '#!/bin/sh\necho PID CMD; echo 1 evil; touch /ran';
+    const image = await hostile('fake-ps', [{ name: 'bin/ps', content: script, mode: 0o755 }]);
+    daemon.ok('run', '-d', '--name', 'faker', image, 'sleep', '600');
+    expect(daemon.ok('top', 'faker')).toContain('sleep 600');
+    expect(daemon.ok('diff', 'faker')).not.toContain('/ran');
+    daemon.ok('rm', '-f', 'faker');
+  });
+
   test('has no interface with IPv6 where it is off (GHSA-x84c)', () => {
     expect(run(...sh('cat /proc/net/if_inet6 | grep -v " lo$"; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6'))).toBe(
       '1',
