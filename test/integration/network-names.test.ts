@@ -192,7 +192,7 @@ describe('a user-defined network', () => {
 });
 
 describe('networks of other kinds', () => {
-  it('internal: neighbours and their names are reached, nothing outside', async () => {
+  it('internal: neighbours and their names are reached, nothing outside (CVE-2024-29018)', async () => {
     await host.call('create', { Name: 'closed', Internal: true });
     const [a, b] = await Promise.all([host.up('ia', { mode: 'closed' }), host.up('ib', { mode: 'closed' })]);
     await host.serve(b);

@@ -99,7 +99,7 @@ describe('two containers on the default bridge', () => {
     );
   });
 
-  it('are repaired after somebody flushed the rules or deleted the bridge', async () => {
+  it('are repaired after somebody flushed the rules or deleted the bridge (CVE-2025-54388)', async () => {
     await host.sh('nft flush ruleset; ip link del docker0');
     await host.call('inspectKernel');
     await eventually(async () => (await get('http://198.51.100.1:8080/', other)).includes('198.51.100.53'));
