@@ -38,6 +38,8 @@ interface Live {
   streams: StreamBroker;
   process: Process | undefined;
   ended: PromiseWithResolvers<void>;
+  /** Calls its forgetting off. */
+  keep: () => void;
 }
 
 export interface StartOptions {
@@ -87,6 +89,7 @@ export class Execs {
       streams: new StreamBroker({ tty: config.tty, stdinOnce: true }),
       process: undefined,
       ended: Promise.withResolvers(),
+      keep: () => {},
     });
     this.#deps.reactor.spawn('exec', id, this.#machine, { input: { record } });
     this.#deps.publish(container, `exec_create: ${config.command.join(' ')}`, { execID: id });
@@ -198,11 +201,15 @@ export class Execs {
     } finally {
       cancel();
       signal.removeEventListener('abort', end);
+      this.#forget(id);
     }
   };
 
   stop(): void {
-    for (const live of this.#live.values()) live.streams.close();
+    for (const live of this.#live.values()) {
+      live.keep();
+      live.streams.close();
+    }
     this.#live.clear();
   }
 
@@ -269,7 +276,13 @@ export class Execs {
 
   #over(id: string): void {
     queueMicrotask(() => this.#deps.reactor.remove('exec', id));
-    this.#deps.clock.after(KEPT_MS, () => this.#live.delete(id));
+    const live = this.#live.get(id);
+    if (live) live.keep = this.#deps.clock.after(KEPT_MS, () => this.#forget(id));
+  }
+
+  #forget(id: string): void {
+    this.#live.get(id)?.keep();
+    this.#live.delete(id);
   }
 
   #drop(id: string): void {
