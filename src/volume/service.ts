@@ -25,6 +25,7 @@ type VolumeActor = ActorRefFrom<typeof volumeMachine>;
 export type NewVolume = Parameters<Volumes['ensure']>[0];
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+const LONGEST_NAME = 255;
 
 function checkName(name: string): void {
   if (name.length < 2) {
@@ -35,6 +36,8 @@ function checkName(name: string): void {
       `create ${name}: "${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
     );
   }
+  // It is the name of a directory.
+  if (name.length > LONGEST_NAME) throw invalid(`create ${name}: file name too long`);
 }
 
 export class VolumeService implements Volumes {
