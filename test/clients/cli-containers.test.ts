@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { stopClean } from './stop-clean.ts';
 
 let daemon: TestDaemon;
 const ok = (...args: string[]): string => daemon.ok(...args);
@@ -11,7 +12,7 @@ beforeAll(async () => {
   daemon = await startDaemon();
   ok('tag', daemon.image, 'busybox');
 });
-afterAll(() => daemon?.stop());
+afterAll(() => stopClean(daemon));
 
 const sh = (script: string): string[] => ['busybox', 'sh', '-c', script];
 const collect = (child: ReturnType<TestDaemon['spawnDocker']>): { text(): string; ended: Promise<number | null> } => {

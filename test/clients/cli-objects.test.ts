@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { stopClean } from './stop-clean.ts';
 
 let daemon: TestDaemon;
 const ok = (...args: string[]): string => daemon.ok(...args);
@@ -9,7 +10,7 @@ beforeAll(async () => {
   daemon = await startDaemon();
   ok('tag', daemon.image, 'busybox');
 });
-afterAll(() => daemon?.stop());
+afterAll(() => stopClean(daemon));
 
 describe('images', () => {
   test('are listed, tagged, inspected and removed', () => {

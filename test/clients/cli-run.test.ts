@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { onTerminal } from './terminal.ts';
+import { stopClean } from './stop-clean.ts';
 
 let daemon: TestDaemon;
 const ok = (...args: string[]): string => daemon.ok(...args);
@@ -12,7 +13,7 @@ beforeAll(async () => {
   daemon = await startDaemon();
   ok('tag', daemon.image, 'busybox');
 });
-afterAll(() => daemon?.stop());
+afterAll(() => stopClean(daemon));
 
 const run = (...args: string[]): string => ok('run', '--rm', ...args);
 const sh = (script: string): string[] => ['busybox', 'sh', '-c', script];

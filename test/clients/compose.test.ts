@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type RunResult, startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { stopClean } from './stop-clean.ts';
 
 const file = join(import.meta.dirname, '../../examples/compose.yaml');
 
@@ -10,7 +11,7 @@ let daemon: TestDaemon;
 beforeAll(async () => {
   daemon = await startDaemon();
 });
-afterAll(() => daemon?.stop());
+afterAll(() => stopClean(daemon));
 
 const compose = (...args: string[]): RunResult =>
   daemon.inside('env', `IMAGE=${daemon.image}`, 'WEB_PORT=8099', 'docker-compose', '-p', 'stack', '-f', file, ...args);

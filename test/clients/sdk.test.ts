@@ -6,6 +6,7 @@ import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { stopClean } from './stop-clean.ts';
 
 let daemon: TestDaemon;
 let docker: Docker;
@@ -14,7 +15,7 @@ beforeAll(async () => {
   daemon.ok('tag', daemon.image, 'busybox');
   docker = new Docker({ socketPath: daemon.socket });
 });
-afterAll(() => daemon?.stop());
+afterAll(() => stopClean(daemon));
 
 const read = async (stream: NodeJS.ReadableStream): Promise<string> => {
   let text = '';
