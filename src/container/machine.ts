@@ -321,6 +321,7 @@ export const containerMachine = container.createMachine({
       always: [...ended],
       on: {
         START: { actions: ['startAgain', 'joinStarters'] },
+        RESTART: { actions: ['startAgain', 'joinStarters', 'restartAnnounced'] },
         STOP: { actions: ['dropAgain', 'joinStoppers'] },
         KILL: [{ guard: 'isLethal', target: '.killing', actions: 'joinStoppers' }, { actions: 'deliver' }],
         REMOVE: { guard: 'isForced', target: '.killing', actions: 'joinRemovers' },
@@ -368,6 +369,7 @@ export const containerMachine = container.createMachine({
           on: {
             START: { actions: ['startByHand', 'startAgain', 'joinStarters'] },
             RESTART: { actions: ['startByHand', 'startAgain', 'joinStarters', 'restartAnnounced'] },
+            STOP: { guard: 'wantsStart', actions: ['dropAgain', 'joinStoppers'] },
             REMOVE: { actions: 'joinRemovers' },
           },
         },

@@ -200,6 +200,8 @@ export class Containers {
     const task = this.#deps.sessions.find(record.id)?.task;
     if (!task || !hasProcesses(record)) throw conflict(`container ${record.id} is not running`);
     await task.resize(size);
+    const attributes = { height: String(size.height), width: String(size.width) };
+    this.#deps.publish(record, 'resize', attributes);
   }
 
   // -- reads ---------------------------------------------------------------------------------------------------------

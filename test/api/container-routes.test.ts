@@ -1,10 +1,12 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Hono } from 'hono';
 import type { ApiEnv } from '../../src/api/kit.ts';
 import { createApp } from '../../src/api/app.ts';
 import { testSystem } from './api-support.ts';
 import { containerWorld } from '../support/container-world.ts';
 import { eventually } from '../support/eventually.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
 
 let world: Awaited<ReturnType<typeof containerWorld>>;
 let app: Hono<ApiEnv>;

@@ -1,8 +1,10 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { conflict, internal } from '../../src/errors.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { containerWorld } from '../support/container-world.ts';
 import { eventually } from '../support/eventually.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
 
 let world: Awaited<ReturnType<typeof containerWorld>>;
 afterEach(() => world.dispose());
