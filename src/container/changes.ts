@@ -32,8 +32,8 @@ export function startExitCode(message: string): number {
   const text = message.toLowerCase();
   if (text.includes('executable file not found') || text.includes('no such file or directory')) return 127;
   if (text.includes('system cannot find the file specified')) return 127;
-  if (text.includes('permission denied') || text.includes('is a directory') || text.includes('not a directory'))
-    return 126;
+  if (text.includes('not a directory')) return 127;
+  if (text.includes('permission denied') || text.includes('is a directory')) return 126;
   return 128;
 }
 

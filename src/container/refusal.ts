@@ -3,7 +3,6 @@
  * would be accepted. The first part is what clients match; it comes first and unchanged.
  */
 import { conflict, type DaemonError, internal, notFound, notModified } from '../errors.ts';
-import { shortId } from '../lib/ids.ts';
 import { stateText } from '../reactor/state-text.ts';
 import type { StateValue } from 'xstate';
 import type { ContainerContext } from './events.ts';
@@ -52,19 +51,18 @@ function startRefused(record: ContainerRecord, why: string): DaemonError {
 }
 
 function pauseRefused(record: ContainerRecord, why: string): DaemonError {
-  if (record.phase === 'paused') return conflict(`container ${record.id} is already paused${why}`);
+  if (record.phase === 'paused') return conflict(`Container ${record.id} is already paused${why}`);
   if (record.phase === 'restarting')
     return conflict(`container ${record.id} is restarting, wait until the container is running${why}`);
   return conflict(`container ${record.id} is not running${why}`);
 }
 
-function removeRefused(record: ContainerRecord, why: string): DaemonError {
-  if (record.phase === 'removing') return conflict(`removal of container ${record.id} is already in progress`);
-  const state = record.phase === 'starting' ? 'starting' : record.phase === 'stopping' ? 'running' : record.phase;
-  const advice = record.phase === 'paused' ? 'unpause and then stop' : 'stop';
-  return conflict(
-    `cannot remove container "/${record.name}": container is ${state}: ${advice} the container before removing or force remove${why}`,
-  );
+function removeRefused({ id, name, phase }: ContainerRecord, why: string): DaemonError {
+  if (phase === 'removing') return conflict(`removal of container ${id} is already in progress`);
+  const first = `cannot remove container "/${name}": container is`;
+  if (phase === 'paused') return conflict(`${first} paused and must be unpaused first${why}`);
+  const state = phase === 'stopping' ? 'running' : phase;
+  return conflict(`${first} ${state}: stop the container before removing or force remove${why}`);
 }
 
 /** For `ask`: the snapshot that did not accept the command. */
@@ -79,7 +77,7 @@ export function refusal(snapshot: Refused, command: string): DaemonError {
     case 'RESTART':
       return conflict(`cannot restart container ${record.id}: ${BECAUSE[record.phase]}${why}`);
     case 'KILL':
-      return conflict(`cannot kill container: ${shortId(record.id)}: container ${record.id} is not running${why}`);
+      return conflict(`cannot kill container: ${record.name}: container ${record.id} is not running${why}`);
     case 'PAUSE':
       return pauseRefused(record, why);
     case 'UNPAUSE':

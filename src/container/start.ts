@@ -158,7 +158,11 @@ export async function launch(deps: EffectDeps, work: Work): Promise<Started> {
 
 /** What the runtime says of a program that cannot be run is their request; clients match its words. */
 function startError(error: unknown): DaemonError {
-  const message = error instanceof Error ? error.message : String(error);
+  const said = error instanceof Error ? error.message : String(error);
+  const message = said.includes('not a directory') ? `${said}${MISMATCH}` : said;
   const kind = startExitCode(message) === 128 ? 'internal' : 'invalid';
   return new DaemonError(kind, message, { code: 'runtime-start', cause: error });
 }
+
+const MISMATCH =
+  ': Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type';
