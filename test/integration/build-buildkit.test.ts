@@ -8,6 +8,8 @@ import { Control } from '../../src/generated/proto/buildkit/control_pb.ts';
 import { buildkitBuild, type BuildKitBuild, direct, upgrade, writeTree } from '../fixtures/build/buildkit-client.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { pushBusybox } from '../support/fixture-image.ts';
+import { PASSWORD, startRegistry, USER } from '../support/registry.ts';
 
 let daemon: TestDaemon;
 let control: GrpcClient;
@@ -109,6 +111,24 @@ test('named contexts are images and directories', async () => {
   });
   expect(error).toBeUndefined();
   expect(log).toBe('other\n');
+});
+
+test('a base image of a registry that wants a password is pulled with what the client gives, by both fronts', async () => {
+  const registry = await startRegistry({ netns: daemon.netns, htpasswd: true });
+  try {
+    await pushBusybox(registry, 'private:1');
+    const Dockerfile = `FROM ${registry.host}/private:1\nLABEL pulled=yes`;
+    const denied = await build({ Dockerfile }, moby('denied'));
+    expect(denied.error).toBeDefined();
+    const given = await build({ Dockerfile }, { credentials: { [registry.host]: [USER, PASSWORD] }, ...moby('given') });
+    expect(given.error).toBeUndefined();
+    daemon.ok('rmi', '-f', 'given', `${registry.host}/private:1`);
+    const login = daemon.dockerWith({ input: PASSWORD }, 'login', '-u', USER, '--password-stdin', registry.host);
+    expect(login.code).toBe(0);
+    expect(daemon.dockerWith({ input: Dockerfile }, 'build', '--pull', '-t', 'logged-in', '-').code).toBe(0);
+  } finally {
+    await registry.stop();
+  }
 });
 
 test('a failing step and a wrong file are told where they are', async () => {
