@@ -129,7 +129,6 @@ function infoConstants({ config, system }: SystemParts): object {
     },
     ...limits(host),
     IPv4Forwarding: host.ipv4Forwarding,
-    Debug: config.debug,
     LoggingDriver: config.logDriver,
     CgroupDriver: host.cgroup.driver,
     CgroupVersion: String(host.cgroup.version),
@@ -139,7 +138,6 @@ function infoConstants({ config, system }: SystemParts): object {
     OSType: 'linux',
     Architecture: host.machine,
     IndexServerAddress: 'https://index.docker.io/v1/',
-    RegistryConfig: registryConfig(config),
     NCPU: host.cpus,
     MemTotal: host.memoryBytes,
     GenericResources: null,
@@ -148,11 +146,8 @@ function infoConstants({ config, system }: SystemParts): object {
     HttpsProxy: withoutCredentials(process.env.HTTPS_PROXY ?? process.env.https_proxy ?? ''),
     NoProxy: process.env.NO_PROXY ?? process.env.no_proxy ?? '',
     Name: host.hostname,
-    Labels: config.labels,
     ExperimentalBuild: false,
     ServerVersion: system.version,
-    Runtimes: runtimes(config),
-    DefaultRuntime: config.defaultRuntime,
     Swarm: {
       NodeID: '',
       NodeAddr: '',
@@ -161,7 +156,6 @@ function infoConstants({ config, system }: SystemParts): object {
       Error: '',
       RemoteManagers: null,
     },
-    LiveRestoreEnabled: config.liveRestore,
     Isolation: '',
     InitBinary: config.initPath || 'docker-init',
     ContainerdCommit: { ID: versionOf(system, 'containerd-shim') },
@@ -178,9 +172,16 @@ function infoConstants({ config, system }: SystemParts): object {
   };
 }
 
-function infoNow({ system, clock, bus, reactor }: SystemParts): object {
+/** Counts, and what a reload may change. */
+function infoNow({ config, system, clock, bus, reactor }: SystemParts): object {
   const counts = system.counts();
   return {
+    Debug: config.debug,
+    RegistryConfig: registryConfig(config),
+    Labels: config.labels,
+    Runtimes: runtimes(config),
+    DefaultRuntime: config.defaultRuntime,
+    LiveRestoreEnabled: config.liveRestore,
     Containers: counts.containers,
     ContainersRunning: counts.running,
     ContainersPaused: counts.paused,

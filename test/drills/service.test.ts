@@ -1,0 +1,215 @@
+/** The daemon as a service: how it stops, what it leaves running, what it reloads, and what it does with traces of another one. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { eventually } from '../support/eventually.ts';
+import { expectAgreement, expectNothingLeft, removeAll } from './support/kill.ts';
+import { tell } from './support/table.ts';
+
+let daemon: TestDaemon;
+beforeAll(async () => {
+  daemon = await startDaemon();
+});
+afterAll(async () => {
+  await daemon?.stop();
+  tell({
+    drill: 15,
+    what: 'Shutdown, reload and traces of another daemon',
+    cases: 7,
+    outcome:
+      'containers stopped by their own signals within the time given, or left running; a third signal forces; a bad file changes nothing; a second daemon is refused; stale files are replaced',
+    where: ['test/drills/service.test.ts'],
+  });
+});
+
+interface State {
+  Status: string;
+  Running: boolean;
+  Pid: number;
+  ExitCode: number;
+}
+const stateOf = async (name: string): Promise<State> =>
+  (await daemon.api<{ State: State }>('GET', `/containers/${name}/json`)).json.State;
+const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}/fd/0`);
+const logTail = (from: number): string => daemon.log().slice(from);
+
+describe('SIGTERM', () => {
+  it('stops each container by its own signal, kills the deaf one in time, and the state is right afterwards', async () => {
+    daemon.ok(
+      'run',
+      '-d',
+      '--name',
+      'polite',
+      '--stop-signal',
+      'SIGUSR1',
+      daemon.image,
+      'sh',
+      '-c',
+      'trap "exit 7" USR1; echo ready; while :; do sleep 0.05; done',
+    );
+    daemon.ok(
+      'run',
+      '-d',
+      '--name',
+      'deaf',
+      '--stop-timeout',
+      '1',
+      daemon.image,
+      'sh',
+      '-c',
+      'trap "" TERM; while :; do sleep 0.05; done',
+    );
+    daemon.ok(
+      'run',
+      '-d',
+      '--name',
+      'again',
+      '--restart',
+      'always',
+      daemon.image,
+      'sh',
+      '-c',
+      'trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done',
+    );
+    for (const name of ['polite', 'again']) await eventually(() => daemon.ok('logs', name).includes('ready'));
+    const pids = await Promise.all(['polite', 'deaf', 'again'].map(async (name) => (await stateOf(name)).Pid));
+    expect(await daemon.terminate()).toBe(0);
+    expect(pids.filter(isAlive)).toEqual([]);
+    await daemon.restart();
+    expect(await stateOf('polite')).toMatchObject({ Status: 'exited', ExitCode: 7 });
+    expect(await stateOf('deaf')).toMatchObject({ Status: 'exited', ExitCode: 137 });
+    // It was the daemon that stopped it: its policy brings it back.
+    await eventually(async () => (await stateOf('again')).Running);
+    await removeAll(daemon);
+  });
+
+  it('three times ends it at once, whatever containers do', async () => {
+    daemon.ok(
+      'run',
+      '-d',
+      '--name',
+      'deaf',
+      '--stop-timeout',
+      '100',
+      daemon.image,
+      'sh',
+      '-c',
+      'trap "" TERM; while :; do sleep 0.05; done',
+    );
+    const from = daemon.log().length;
+    const ended = daemon.terminate();
+    await eventually(() => logTail(from).includes('stopping'));
+    process.kill(daemon.pid(), 'SIGTERM');
+    process.kill(daemon.pid(), 'SIGINT');
+    await ended;
+    await daemon.restart();
+    const [found] = await expectAgreement(daemon);
+    expect(found!.State.Running).toBe(true);
+    await removeAll(daemon);
+  });
+
+  it('leaves containers running with --live-restore, and finds them again', async () => {
+    await daemon.restart('--live-restore');
+    daemon.ok(
+      'run',
+      '-d',
+      '--name',
+      'steady',
+      '-p',
+      '8081:80',
+      daemon.image,
+      'sh',
+      '-c',
+      'i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done',
+    );
+    const { Pid } = await stateOf('steady');
+    expect(await daemon.terminate()).toBe(0);
+    expect(isAlive(Pid)).toBe(true);
+    await daemon.restart('--live-restore');
+    expect(await stateOf('steady')).toMatchObject({ Running: true, Pid });
+    expect(daemon.ok('exec', 'steady', 'echo', 'here')).toBe('here');
+    await removeAll(daemon);
+    await daemon.restart();
+  });
+});
+
+describe('SIGHUP', () => {
+  it('takes over a good file and says so as an event, and nothing of a bad one', async () => {
+    const file = join(daemon.directory, 'daemon.json');
+    const since = Date.now();
+    const debug = async (): Promise<boolean> => (await daemon.api<{ Debug: boolean }>('GET', '/info')).json.Debug;
+    const labels = async (): Promise<string[]> => (await daemon.api<{ Labels: string[] }>('GET', '/info')).json.Labels;
+    let from = daemon.log().length;
+    writeFileSync(file, JSON.stringify({ labels: ['a=1'] }));
+    process.kill(daemon.pid(), 'SIGHUP');
+    await eventually(() => logTail(from).includes('configuration reloaded'));
+    expect(await labels()).toEqual(['a=1']);
+    from = daemon.log().length;
+    writeFileSync(file, JSON.stringify({ labels: ['a=2'], 'no-such-key': 1 }));
+    process.kill(daemon.pid(), 'SIGHUP');
+    await eventually(() => logTail(from).includes('is not taken'));
+    expect(logTail(from)).toContain('no-such-key');
+    expect(await labels()).toEqual(['a=1']);
+    expect(await debug()).toBe(false);
+    writeFileSync(file, '{}');
+    const until = (Date.now() / 1000 + 0.001).toFixed(3);
+    const { text } = await daemon.api('GET', `/events?since=${since / 1000}&until=${until}`);
+    const reloads = text.split('\n').filter((line) => line.includes('"reload"'));
+    expect(reloads).toHaveLength(1);
+  });
+});
+
+describe('SIGUSR1', () => {
+  it('writes actors, timers and pending work to a file, and opens no inspector', async () => {
+    daemon.ok('run', '-d', '--name', 'steady', daemon.image, 'sleep', '1000');
+    process.kill(daemon.pid(), 'SIGUSR1');
+    const run = join(daemon.directory, 'run');
+    const name = await eventually(() => readdirSync(run).find((each) => each.startsWith('dump-')));
+    const dump = await eventually(
+      () => JSON.parse(readFileSync(join(run, name), 'utf8')) as { actors: { actor: string; state: string }[] },
+    );
+    expect(dump.actors.some(({ actor, state }) => actor.startsWith('container/') && state.startsWith('running'))).toBe(
+      true,
+    );
+    expect(daemon.inside('ss', '-tlnH').stdout).not.toContain(':9229');
+    await removeAll(daemon);
+  });
+});
+
+describe('a second daemon', () => {
+  const second = (...flags: string[]): { status: number | null; stderr: string } =>
+    spawnSync('nsenter', [`--net=${daemon.netns}`, 'bin/reactord', ...flags], { encoding: 'utf8', timeout: 30_000 });
+  const other = (name: string): string => join(daemon.directory, name);
+
+  it('is refused on the same data root, and harms nothing', async () => {
+    const flags = ['--data-root', daemon.dataRoot, '--exec-root', other('run2'), '--pidfile', other('two.pid')];
+    const { status, stderr } = second(
+      ...flags,
+      '-H',
+      `unix://${other('two.sock')}`,
+      '--config-file',
+      other('daemon.json'),
+    );
+    expect(status).toBe(1);
+    expect(stderr).toContain('another daemon is using');
+    daemon.ok('run', '--rm', daemon.image, 'true');
+  });
+
+  it('replaces what a dead one left: its pid file and its socket', async () => {
+    const pid = daemon.pid();
+    await daemon.kill();
+    expect(existsSync(daemon.socket)).toBe(true);
+    expect(daemon.pid()).toBe(pid);
+    await daemon.restart();
+    expect(daemon.pid()).not.toBe(pid);
+    daemon.ok('run', '--rm', daemon.image, 'true');
+  });
+
+  it('leaves nothing when it stops', async () => {
+    await expectNothingLeft(daemon);
+    expect(existsSync(daemon.socket)).toBe(false);
+    expect(existsSync(join(daemon.directory, 'reactord.pid'))).toBe(false);
+  });
+});
