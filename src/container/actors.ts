@@ -57,6 +57,8 @@ export interface EffectDeps {
 /** What the chart tells the room. Called in the turn of the transition; must not throw. */
 export interface Outlet {
   persist(record: ContainerRecord): void;
+  /** To readers only. */
+  show(record: ContainerRecord): void;
   announce(record: ContainerRecord, announcement: Announcement): void;
   removed(record: ContainerRecord): void;
 }
@@ -119,6 +121,7 @@ export function wireMachine(deps: EffectDeps, outlet: Outlet): typeof containerM
     },
     actions: {
       persist: ({ context }) => outlet.persist(context.record),
+      show: ({ context }) => outlet.show(context.record),
       announce: ({ context }, announcement) => {
         if (announcement) outlet.announce(context.record, announcement);
       },

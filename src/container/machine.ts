@@ -290,7 +290,7 @@ export const containerMachine = container.createMachine({
                 HEALTH: [
                   { guard: 'turnsHealthy', target: 'healthy', actions: [...changeHealth] },
                   { guard: 'turnsUnhealthy', target: 'unhealthy', actions: [...changeHealth] },
-                  { actions: ['keepHealth', 'persist'] },
+                  { actions: ['keepHealth', 'show'] },
                 ],
               },
             },
@@ -298,7 +298,7 @@ export const containerMachine = container.createMachine({
               on: {
                 HEALTH: [
                   { guard: 'turnsUnhealthy', target: 'unhealthy', actions: [...changeHealth] },
-                  { actions: ['keepHealth', 'persist'] },
+                  { actions: ['keepHealth', 'show'] },
                 ],
               },
             },
@@ -306,7 +306,7 @@ export const containerMachine = container.createMachine({
               on: {
                 HEALTH: [
                   { guard: 'turnsHealthy', target: 'healthy', actions: [...changeHealth] },
-                  { actions: ['keepHealth', 'persist'] },
+                  { actions: ['keepHealth', 'show'] },
                 ],
               },
               always: { guard: 'restartsUnhealthy', target: '#container.stopping', actions: 'orderUnhealthyRestart' },

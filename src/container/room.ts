@@ -110,6 +110,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
       registry.put(record);
       if (!hasProcesses(record)) execs.forgetContainer(record.id);
     },
+    show: (record) => registry.put(record),
     announce: (record, { action, attributes }) => publish(record, action, attributes),
     removed(record) {
       records.delete(record.id);

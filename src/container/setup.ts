@@ -101,8 +101,9 @@ export const container = setup({
     restartsUnhealthy: ({ context }) => restartsOnUnhealthy(context.record.config.Labels),
   },
   actions: {
-    /** The five that reach out; wired by the room. */
+    /** The six that reach out; wired by the room. `show` leaves out the disk: what it shows may be lost. */
     persist: (_: { context: ContainerContext }) => {},
+    show: (_: { context: ContainerContext }) => {},
     announce: (_: { context: ContainerContext }, _announcement: Announcement | undefined) => {},
     deliver: (_: { context: ContainerContext; event: ContainerEvent }) => {},
     reportEffect: (_: { context: ContainerContext; event: ContainerEvent }) => {},
