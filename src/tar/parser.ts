@@ -82,10 +82,14 @@ export class TarParser {
     }
   }
 
-  /** The stream ended. An archive cut at an entry's boundary is accepted, as everywhere. */
+  /**
+   * The stream ended. An archive cut at an entry's boundary is accepted, as everywhere, and so is one without the padding of
+   * its last file: the docker CLI sends such contexts when the Dockerfile lies outside of them.
+   */
   end(): void {
     if (this.#mode === 'end') return;
-    if (this.#mode !== 'block' || this.#filled || this.#pax.size || this.#longName !== undefined) {
+    const isWhole = this.#mode === 'block' || this.#mode === 'skip';
+    if (!isWhole || this.#filled || this.#pax.size || this.#longName !== undefined) {
       throw bad('unexpected end of the archive');
     }
   }

@@ -120,6 +120,12 @@ test('what is wrong with a request is an HTTP error before anything is built', a
   expect(build({ Dockerfile: 'FROM busybox', x: '' }, '-f', 'x').stderr).toContain('cannot be empty');
 });
 
+test('a Dockerfile outside of the context', () => {
+  writeFileSync(join(directory, 'elsewhere'), 'FROM busybox\nCOPY . /c\nRUN ls -A /c');
+  const { stdout, code } = build({ inside: 'x' }, '--no-cache', '-f', join(directory, 'elsewhere'));
+  expect([code, /\ninside\n ---> Removed/.test(stdout)]).toEqual([0, true]);
+});
+
 test('a Dockerfile from standard input, and a quiet build', () => {
   const { stdout } = daemon.dockerWith({ input: 'FROM busybox\nLABEL from=stdin' }, 'build', '-q', '-');
   expect(stdout.trim()).toMatch(/^sha256:[0-9a-f]{64}$/);
