@@ -16,13 +16,20 @@ function validatorOf(name: SchemaName): ValidateFunction {
     ajv = new Ajv({ allErrors: false, strict: false, validateFormats: false });
     // Schemas refer to each other by file name, so all are known before one is compiled.
     for (const [file, text] of Object.entries(schemas)) {
-      const { $schema: _, $id: __, ...schema } = JSON.parse(text) as Record<string, unknown>;
+      const { $schema: _, $id: __, ...schema } = JSON.parse(text, withinInt64) as Record<string, unknown>;
       ajv.addSchema(schema, `${file}.json`);
     }
   }
   validator = ajv.getSchema(`${name}.json`)!;
   validators.set(name, validator);
   return validator;
+}
+
+/** Integers of the API are 64 bits wide; what is larger would be refused only by the runtime, or wrap. */
+function withinInt64(_key: string, value: unknown): unknown {
+  const { type } = (value ?? {}) as { type?: unknown };
+  const isInteger = type === 'integer' || (Array.isArray(type) && type.includes('integer'));
+  return isInteger ? { minimum: -(2 ** 63), maximum: 2 ** 63, ...(value as object) } : value;
 }
 
 /** Throws invalid with the path of the first value that does not fit. */

@@ -33,6 +33,18 @@ test('documents of an image pass, and wrong ones tell where', () => {
   );
 });
 
+test('an integer that 64 bits cannot hold is refused', () => {
+  const event = {
+    Type: 'a',
+    Action: 'b',
+    Actor: { ID: 'c', Attributes: {} },
+    scope: 'local',
+    time: 1e300,
+    timeNano: 1,
+  };
+  expect(() => check('event-message', event)).toThrow(/^invalid JSON: time must be <= 92233720368547/);
+});
+
 test('daemon.json has exactly the keys that the daemon takes', () => {
   const { properties } = JSON.parse(schemas.daemon) as { properties: object };
   expect(Object.keys(properties).sort()).toEqual(options.flatMap(({ file }) => (file ? [file] : [])).sort());
