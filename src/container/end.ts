@@ -43,6 +43,7 @@ async function endTask(deps: EffectDeps, record: ContainerRecord, session: Sessi
   const task = session.task;
   session.task = undefined;
   session.frozen = false;
+  session.process = undefined;
   const deleted = task?.delete().then(
     () => true,
     (error: unknown) => deps.log.warn({ err: error, container: record.id }, 'a task could not be deleted'),

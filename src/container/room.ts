@@ -20,7 +20,7 @@ import { Registry } from './registry.ts';
 import { Containers } from './service.ts';
 import { Sessions } from './session.ts';
 import { followSharers } from './sharers.ts';
-import { bundleOf } from './start.ts';
+import { processOf } from './start.ts';
 import { stepRunner } from './steps.ts';
 import { imageUsers, networkUsers, volumeUsers } from './users.ts';
 
@@ -79,7 +79,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
     resolve: (reference) => registry.resolve(reference),
     find: (id) => registry.get(id),
     task: (id) => sessions.find(id)?.task,
-    bundle: (id) => bundleOf(effects, id),
+    process: (id) => processOf(effects, id),
     publish,
   });
   const effects: EffectDeps = {

@@ -1,5 +1,6 @@
 /** What is alive of a container beside its record: the task, its streams, the open log, and calls that are still under way. */
 import type { LogWriter } from '../logs/port.ts';
+import type { ProcessSpecification } from '../runtime/oci/spec-types.ts';
 import type { Task } from '../runtime/port.ts';
 import type { StreamBroker } from '../streams/broker.ts';
 
@@ -14,6 +15,8 @@ export class Session {
   log: LogWriter | undefined;
   /** Made at the first attach or start; clients stay attached from one start to the next. */
   streams: StreamBroker | undefined;
+  /** What init was started with; execs inherit from it. */
+  process: ProcessSpecification | undefined;
   /** Its processes are frozen. */
   frozen = false;
   namespace: Promise<Namespace> | undefined;

@@ -1,5 +1,5 @@
 /** The effects of a start: what the process needs is prepared, created and launched. Each leaves a trace that undo knows. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DaemonError, invalid, internal } from '../errors.ts';
 import { nowNano, rfc3339Nano } from '../lib/clock.ts';
@@ -7,6 +7,7 @@ import type { Sandbox } from '../network/port.ts';
 import { readHostSide } from '../runtime/oci/host-side.ts';
 import { joinedContainer } from '../runtime/oci/docker-types.ts';
 import { buildSpec } from '../runtime/oci/spec.ts';
+import type { ProcessSpecification, Spec } from '../runtime/oci/spec-types.ts';
 import { databasesIn, resolveUser, type ResolvedUser } from '../runtime/oci/user.ts';
 import { systemMounts } from '../volume/resolve.ts';
 import type { TaskSpec } from '../runtime/port.ts';
@@ -78,7 +79,16 @@ async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promi
     mounts: all,
     joined: joinedPids(deps, record),
   });
-  await writeFile(join(bundle, 'config.json'), JSON.stringify(spec));
+  session.process = spec.process;
+  // It may hold a build's secrets.
+  await writeFile(join(bundle, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+}
+
+/** The OCI process the container was started with; read again after the daemon was. */
+export async function processOf(deps: EffectDeps, id: string): Promise<ProcessSpecification> {
+  const session = deps.sessions.of(id);
+  session.process ??= (JSON.parse(await readFile(join(bundleOf(deps, id), 'config.json'), 'utf8')) as Spec).process;
+  return session.process;
 }
 
 export const hostnamePath = (record: ContainerRecord): string => join(record.directory, 'hostname');

@@ -1,15 +1,14 @@
 /** The OCI process of an exec: the container's own, with what the exec says put over it. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { ContainerConfig, HostConfig } from '../container/config.ts';
 import { capabilitySets } from '../runtime/oci/capabilities.ts';
 import { mergeEnvironment } from '../runtime/oci/process.ts';
-import type { ProcessSpecification, Spec } from '../runtime/oci/spec-types.ts';
+import type { ProcessSpecification } from '../runtime/oci/spec-types.ts';
 import { databasesIn, resolveUser } from '../runtime/oci/user.ts';
 import type { ExecConfig } from './machine.ts';
 
 export interface ExecProcessInput {
-  bundle: string;
+  /** What the container's init was started with. */
+  process: ProcessSpecification;
   /** Of the container's init: its root is read for users and groups. */
   pid: number;
   config: ContainerConfig;
@@ -20,9 +19,8 @@ export interface ExecProcessInput {
   consoleSize?: [number, number];
 }
 
-export async function execProcess(input: ExecProcessInput): Promise<ProcessSpecification> {
-  const { exec, config, hostConfig } = input;
-  const { process } = JSON.parse(await readFile(join(input.bundle, 'config.json'), 'utf8')) as Spec;
+export function execProcess(input: ExecProcessInput): ProcessSpecification {
+  const { exec, config, hostConfig, process } = input;
   const { uid, gid, additionalGids } = resolveUser(
     exec.user || config.User,
     hostConfig.GroupAdd ?? [],

@@ -10,6 +10,7 @@ import type { Clock } from '../lib/clock.ts';
 import { newId } from '../lib/ids.ts';
 import { ask } from '../reactor/ask.ts';
 import type { Reactor } from '../reactor/reactor.ts';
+import type { ProcessSpecification } from '../runtime/oci/spec-types.ts';
 import type { Process, Task } from '../runtime/port.ts';
 import { type Attachment, StreamBroker } from '../streams/broker.ts';
 import { type ExecConfig, execMachine, type ExecRecord, type ExecWork } from './machine.ts';
@@ -24,7 +25,7 @@ export interface ExecDeps {
   resolve(reference: string): ContainerRecord;
   find(id: string): ContainerRecord | undefined;
   task(id: string): Task | undefined;
-  bundle(id: string): string;
+  process(id: string): Promise<ProcessSpecification>;
   publish(record: ContainerRecord, action: string, attributes?: Record<string, string>): void;
 }
 
@@ -220,8 +221,8 @@ export class Execs {
     if (!task) throw conflict(`container ${container.id} is not running`);
     const process = await task.exec({
       execId: record.id,
-      process: await execProcess({
-        bundle: this.#deps.bundle(container.id),
+      process: execProcess({
+        process: await this.#deps.process(container.id),
         pid: task.pid,
         config: container.config,
         hostConfig: container.hostConfig,
