@@ -3,7 +3,6 @@ import { eventLine, eventMatches } from '../../src/api/event-message.ts';
 import { matchesLabels, parseFilters } from '../../src/api/filters.ts';
 import { targetsOf } from '../../src/api/server.ts';
 import { frame } from '../../src/api/stream.ts';
-import { check } from '../../src/api/validate.ts';
 import { requestedVersion, routePath } from '../../src/api/versions.ts';
 import type { Fact } from '../../src/bus/fact.ts';
 
@@ -102,18 +101,6 @@ test('the path that is routed has no version, no query and no double slashes', (
   expect(path('http://localhost/v1.44')).toBe('/v1.44');
   expect(requestedVersion('http://localhost/v1.44/_ping')).toBe('1.44');
   expect(requestedVersion('http://localhost/vx/_ping')).toBeUndefined();
-});
-
-test('a document that does not fit is refused with the path of the value', () => {
-  const event = { Type: 'a', Action: 'b', Actor: { ID: 'c', Attributes: {} }, scope: 'local', time: 1, timeNano: 1 };
-  expect(() => check('event-message', { ...event, unknown: true })).not.toThrow();
-  expect(() => check('event-message', { ...event, Actor: { ID: 1, Attributes: {} } })).toThrow(
-    'invalid JSON: Actor.ID must be string',
-  );
-  expect(() => check('event-message', { ...event, scope: 'x' })).toThrow(
-    /scope must be equal to one of .*local, swarm/,
-  );
-  expect(() => check('event-message', [])).toThrow('invalid JSON: the document must be object');
 });
 
 test.each(['http://x', 'unix://relative', 'tcp://1.2.3.4', 'tcp://1.2.3.4:99999', 'fd://', '/run/x.sock'])(
