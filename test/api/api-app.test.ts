@@ -220,6 +220,16 @@ describe('the daemon about itself', () => {
     });
   });
 
+  test('shows a changed configuration after a reload', async () => {
+    const { app, bus, config } = testApp();
+    const labels = async (): Promise<unknown> =>
+      ((await (await app.request('/info')).json()) as { Labels: unknown }).Labels;
+    expect(await labels()).toEqual([]);
+    Object.assign(config, { labels: ['a=1'] });
+    bus.publish({ topic: 'event', type: 'daemon', action: 'reload', id: '' });
+    expect(await labels()).toEqual(['a=1']);
+  });
+
   test('counts disk use of the kinds that were asked for', async () => {
     const { app } = testApp();
     expect(await (await app.request('/system/df?type=image')).json()).toEqual({

@@ -66,8 +66,8 @@ export function systemRoutes(api: Api, parts: SystemParts): void {
   api.get('/_ping', ping);
   const version = JSON.stringify(versionDocument(parts.system));
   api.get('/version', (c) => c.body(version, 200, { 'Content-Type': 'application/json' }));
-  const constants = infoConstants(parts);
-  api.get('/info', (c) => c.json({ ...constants, ...infoNow(parts) }));
+  const info = infoText(parts);
+  api.get('/info', (c) => c.body(info(), 200, { 'Content-Type': 'application/json' }));
   api.get('/system/df', async (c) => c.json(usageDocument(await parts.system.diskUsage(kindsOf(c)), c)));
 }
 
@@ -106,6 +106,22 @@ function versionDocument(system: SystemInfo): object {
       },
       ...system.components,
     ],
+  };
+}
+
+/** /info as text; what only a reload of the configuration changes is put together once. */
+function infoText(parts: SystemParts): () => string {
+  let constants: string | undefined;
+  parts.bus.facts$.subscribe({
+    next: ({ type, action }) => {
+      if (type === 'daemon' && action === 'reload') constants = undefined;
+    },
+    // The bus reports its own failures.
+    error: () => {},
+  });
+  return () => {
+    constants ??= JSON.stringify(infoConstants(parts)).slice(1);
+    return `${JSON.stringify(infoNow(parts)).slice(0, -1)},${constants}`;
   };
 }
 
