@@ -1,5 +1,5 @@
 /** What the container's chart is made of: effects by name, guards, delays, and actions that change context and record. */
-import { assign, fromCallback, fromPromise, setup } from 'xstate';
+import { type AnyActorRef, assign, fromCallback, fromPromise, setup } from 'xstate';
 import { asDaemonError, conflict, type DaemonError, internal } from '../errors.ts';
 import { rfc3339Nano } from '../lib/clock.ts';
 import type { Sandbox } from '../network/port.ts';
@@ -25,10 +25,13 @@ const unwired = async (): Promise<never> => {
 };
 
 /** Input of every effect. */
-export const work = ({ context, self }: { context: ContainerContext; self: { send(event: any): void } }): Work => ({
+export const work = ({ context, self }: { context: ContainerContext; self: AnyActorRef }): Work => ({
   record: context.record,
   attempt: context.attempt,
-  send: (event) => self.send(event),
+  // News may come after the container was removed or the daemon stopped.
+  send: (event) => {
+    if (self.getSnapshot().status === 'active') self.send(event);
+  },
 });
 
 const outcome = (event: unknown): Outcome => event as Outcome;
