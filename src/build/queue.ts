@@ -1,6 +1,7 @@
 /** A queue one side writes and the other reads as an async iterable; ends by `end` or when the reader leaves. */
 export class Queue<T> implements AsyncIterable<T> {
   #items: T[] = [];
+  #head = 0;
   #ended = false;
   #wake: (() => void) | undefined;
   #onReturn: () => void;
@@ -21,24 +22,34 @@ export class Queue<T> implements AsyncIterable<T> {
   }
 
   get length(): number {
-    return this.#items.length;
+    return this.#items.length - this.#head;
   }
 
   /** Resolves when there is an item or the end. */
   async ready(): Promise<void> {
-    while (!this.#items.length && !this.#ended) await new Promise<void>((resolve) => (this.#wake = resolve));
+    while (!this.length && !this.#ended) await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+
+  /** The array is cut now and then only: shifting it for each item would be quadratic. */
+  #take(): T {
+    const item = this.#items[this.#head++]!;
+    if (this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<T> {
     return {
       next: async () => {
         await this.ready();
-        const [item] = this.#items.splice(0, 1);
-        return item === undefined ? { done: true, value: undefined } : { done: false, value: item };
+        return this.length ? { done: false, value: this.#take() } : { done: true, value: undefined };
       },
       return: async () => {
         this.end();
         this.#items = [];
+        this.#head = 0;
         this.#onReturn();
         return { done: true, value: undefined };
       },

@@ -2,7 +2,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Actor } from 'xstate';
-import { notFound } from '../errors.ts';
+import { invalid, notFound } from '../errors.ts';
 import { newId } from '../lib/ids.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { CacheRecord } from './cache.ts';
@@ -49,7 +49,9 @@ function untilOf(text: string, now: number): number {
     for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)([smh])/g)) ago += Number(amount) * units[unit!]!;
     return now - ago;
   }
-  return /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+  const time = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+  if (Number.isNaN(time)) throw invalid(`invalid until filter: ${text}`);
+  return time;
 }
 
 export class Builds {
@@ -124,50 +126,49 @@ export class Builds {
   }
 
   usage(): CacheItem[] {
-    return this.deps.cache.records.all().map(({ id, record }) => this.#item(id, record));
+    return this.#items().map(({ item }) => item);
   }
 
-  #item(id: string, record: CacheRecord): CacheItem {
-    const tagged = Object.values(record.images ?? {}).some((image) => this.#isTagged(image));
-    return {
-      ID: id.slice(0, 25),
-      Parents: record.parent ? [record.parent.slice(0, 25)] : [],
-      Type: record.kind === 'mount' ? 'exec.cachemount' : 'regular',
-      Description: record.description,
-      InUse: this.deps.cache.inUse.has(id),
-      Shared: tagged,
-      Size: record.size,
-      CreatedAt: new Date(record.createdAt).toISOString(),
-      LastUsedAt: new Date(record.lastUsedAt).toISOString(),
-      UsageCount: record.uses,
-    };
-  }
-
-  #isTagged(id: string): boolean {
-    return !!this.deps.images.find(id)?.repoTags.length;
+  #items(): { id: string; record: CacheRecord; item: CacheItem }[] {
+    const { cache, listImages } = this.deps;
+    const named = listImages().filter(({ repoTags, repoDigests }) => repoTags.length || repoDigests.length);
+    const layers = new Set(named.flatMap(({ config }) => config.rootfs.diff_ids));
+    return cache.records.all().map(({ id, record }) => {
+      const item = {
+        ID: id.slice(0, 25),
+        Parents: record.parent ? [record.parent.slice(0, 25)] : [],
+        Type: record.kind === 'mount' ? 'exec.cachemount' : 'regular',
+        Description: record.description,
+        InUse: cache.inUse.has(id),
+        // An image with a name has the same layer: removing the record frees nothing.
+        Shared: !!record.diffId && layers.has(record.diffId),
+        Size: record.size,
+        CreatedAt: new Date(record.createdAt).toISOString(),
+        LastUsedAt: new Date(record.lastUsedAt).toISOString(),
+        UsageCount: record.uses,
+      };
+      return { id, record, item };
+    });
   }
 
   /** Removes records, oldest use first, until no more than `keepBytes` are left. */
   async prune(request: PruneRequest): Promise<{ deleted: string[]; bytes: number }> {
     const { cache, clock } = this.deps;
-    const until = request.filters.get('until')?.map((text) => untilOf(text, clock.now()));
-    const matches = (item: CacheItem, record: CacheRecord): boolean => {
-      for (const [key, values] of request.filters) {
-        if (
-          key === 'until'
-            ? !until!.some((time) => record.lastUsedAt < time)
-            : !values.some((value) => hasValue(item, key, value))
-        )
-          return false;
-      }
-      return true;
-    };
-    const candidates = cache.records
-      .all()
-      .map(({ id, record }) => ({ id, record, item: this.#item(id, record) }))
+    const until = new Map(
+      ['until', 'unused-for'].map((key) => [key, request.filters.get(key)?.map((text) => untilOf(text, clock.now()))]),
+    );
+    const matches = (item: CacheItem, record: CacheRecord): boolean =>
+      [...request.filters].every(([key, values]) => {
+        const times = until.get(key);
+        return times
+          ? times.some((time) => record.lastUsedAt < time)
+          : values.some((value) => hasValue(item, key, value));
+      });
+    const items = this.#items();
+    const candidates = items
       .filter(({ record, item }) => !item.InUse && (request.all || !item.Shared) && matches(item, record))
       .sort((a, b) => a.record.lastUsedAt - b.record.lastUsedAt);
-    let left = cache.records.all().reduce((sum, { record }) => sum + record.size, 0);
+    let left = items.reduce((sum, { record }) => sum + record.size, 0);
     const deleted: string[] = [];
     let bytes = 0;
     for (const { id, record, item } of candidates) {

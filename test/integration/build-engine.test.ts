@@ -90,6 +90,14 @@ describe('the cache', () => {
   });
 
   test('is told by usage and emptied by prune', async () => {
+    await engine.build('FROM busybox\nRUN echo kept > /k', [], { tags: ['kept:1'] });
+    await engine.room.builds.prune({ all: false, keepBytes: 0, filters: new Map() });
+    expect(
+      engine.room.builds
+        .usage()
+        .filter(({ Shared }) => Shared)
+        .map(({ Description }) => Description),
+    ).toContain('RUN echo kept > /k');
     await engine.build('FROM busybox\nRUN echo prune > /p');
     expect(engine.room.builds.usage().find((item) => item.Description.includes('prune'))).toMatchObject({
       Type: 'regular',

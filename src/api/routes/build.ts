@@ -20,18 +20,7 @@ import {
   text,
 } from '../kit.ts';
 
-const PRUNE_FILTERS = [
-  'until',
-  'id',
-  'parent',
-  'type',
-  'description',
-  'inuse',
-  'shared',
-  'private',
-  'label',
-  'unused-for',
-];
+const PRUNE_FILTERS = ['until', 'id', 'parent', 'type', 'description', 'inuse', 'shared', 'private', 'unused-for'];
 
 function json<T>(c: ApiContext, name: string, what: string): T | undefined {
   const value = text(c, name);

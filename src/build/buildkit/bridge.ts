@@ -37,7 +37,8 @@ export function registerBridge(server: GrpcServer, front: BuildKit): void {
   /** Works on the files of a result. */
   const inResult = async <T>(call: Call, ref: string, work: (root: string) => Promise<T>): Promise<T> => {
     const job = await jobOf(call);
-    return withRoot(await front.layers(job), imageState(job.result(ref).image, 'buildkit'), work);
+    const state = imageState(job.result(ref).image, 'buildkit');
+    return front.withLayers((layers) => withRoot(layers, state, work));
   };
 
   const placeOf = (root: string, path: string): { place: string; stat: fs.Stats } => {

@@ -12,6 +12,7 @@ import { Health } from '../../generated/proto/buildkit/health_pb.ts';
 import type { Call, GrpcServer } from '../grpc/server.ts';
 import { Queue } from '../queue.ts';
 import type { CacheItem } from '../service.ts';
+import type { Export } from './exports.ts';
 import type { BuildKit } from './front.ts';
 
 const recordOf = (item: CacheItem) => ({
@@ -38,7 +39,7 @@ function filtersOf(filters: readonly string[], keepDuration: bigint): Map<string
   return map;
 }
 
-function exportersOf(request: SolveRequest): Pick<Exporter, 'type' | 'attrs'>[] {
+function exportersOf(request: SolveRequest): Export[] {
   if (request.exporters.length) return request.exporters;
   return request.exporterDeprecated
     ? [{ type: request.exporterDeprecated, attrs: request.exporterAttrsDeprecated }]

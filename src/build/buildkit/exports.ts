@@ -1,7 +1,6 @@
 /** What becomes of a build's result: an image of ours, or files that go back to the client. */
 import { spawn } from 'node:child_process';
 import { internal, notImplemented } from '../../errors.ts';
-import type { Exporter } from '../../generated/proto/buildkit/control_pb.ts';
 import { FileSend, FileSync } from '../../generated/proto/buildkit/session_pb.ts';
 import { familiar, parseReference, withDefaultTag } from '../../image/reference.ts';
 import { type LayerDeps, publishImage, withRoot } from '../layer.ts';
@@ -15,12 +14,18 @@ export interface ExportDeps extends LayerDeps {
   signal: AbortSignal;
 }
 
+/** Where a client wants the result, and how. */
+export interface Export {
+  type: string;
+  attrs: Record<string, string>;
+}
+
 const IMAGE_EXPORTERS = new Set(['moby', 'image']);
 
 /** Answers the exporter's part of the response. */
 export async function exportResult(
   deps: ExportDeps,
-  exporter: Exporter,
+  exporter: Export,
   index: number,
   result: BuildResult,
 ): Promise<Record<string, string>> {

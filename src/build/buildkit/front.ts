@@ -6,7 +6,6 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { mkdir, rm } from 'node:fs/promises';
-import type { Exporter } from '../../generated/proto/buildkit/control_pb.ts';
 import type { Image } from '../../image/port.ts';
 import { newId } from '../../lib/ids.ts';
 import { VERSION } from '../../version.ts';
@@ -17,7 +16,7 @@ import type { BuildRequest, BuildResult } from '../types.ts';
 import { registerBridge } from './bridge.ts';
 import { credentials } from './client-services.ts';
 import { registerControl } from './control.ts';
-import { exportResult } from './exports.ts';
+import { type Export, exportResult } from './exports.ts';
 import { frontendRequest } from './frontend.ts';
 import { type Job, Jobs } from './jobs.ts';
 import { type Session, Sessions } from './sessions.ts';
@@ -32,7 +31,6 @@ export class BuildKit {
   #server: GrpcServer;
   #directory: string;
 
-  /** `directory` holds what lives as long as a job. */
   constructor(builds: Builds, directory: string) {
     const { clock, log } = builds.deps;
     this.builds = builds;
@@ -68,14 +66,16 @@ export class BuildKit {
     return () => this.sessions.get(job.session, job.controller.signal);
   }
 
-  async layers(job: Job): Promise<LayerDeps> {
-    const directory = join(this.#directory, `job-${newId()}`);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    job.controller.signal.addEventListener('abort', () => void rm(directory, { recursive: true, force: true }), {
-      once: true,
-    });
+  /** A directory for work on a result, gone with it. */
+  async withLayers<T>(work: (layers: LayerDeps) => Promise<T>): Promise<T> {
     const { images, rootfs } = this.builds.deps;
-    return { images, rootfs, directory };
+    const directory = join(this.#directory, `result-${newId()}`);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    try {
+      return await work({ images, rootfs, directory });
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
   }
 
   /** `overrides` are parts of the request that do not come as attributes. */
@@ -108,27 +108,19 @@ export class BuildKit {
   async finish(
     job: Job,
     attributes: Record<string, string> | undefined,
-    exporters: Pick<Exporter, 'type' | 'attrs'>[],
+    exporters: Export[],
   ): Promise<Record<string, string>> {
     const result = attributes ? await this.build(job, attributes) : await this.#returned(job);
     if (!result) return {};
-    const layers = await this.layers(job);
     const answer: Record<string, string> = {};
-    const deps = { ...layers, session: this.#sessionOf(job), signal: job.controller.signal };
-    try {
+    await this.withLayers(async (layers) => {
+      const deps = { ...layers, session: this.#sessionOf(job), signal: job.controller.signal };
       for (const [index, exporter] of exporters.entries()) {
-        const name =
-          exporter.type === 'moby' || exporter.type === 'image'
-            ? 'exporting to image'
-            : `exporting to client ${exporter.type}`;
-        Object.assign(
-          answer,
-          await job.progress.within(name, () => exportResult(deps, exporter as Exporter, index, result)),
-        );
+        const isImage = exporter.type === 'moby' || exporter.type === 'image';
+        const name = isImage ? 'exporting to image' : `exporting to client ${exporter.type}`;
+        Object.assign(answer, await job.progress.within(name, () => exportResult(deps, exporter, index, result)));
       }
-    } finally {
-      await rm(layers.directory, { recursive: true, force: true });
-    }
+    });
     return answer;
   }
 

@@ -19,11 +19,15 @@ interface PullLine {
   progressDetail?: { current?: number; total?: number };
 }
 
+/** Output kept for a reader that comes late. */
+const REPLAY_BYTES = 4 << 20;
+
 export class Progress {
   #ref: string;
   #clock: Clock;
   #told: StatusResponse[] = [];
   #readers = new Set<Queue<StatusResponse>>();
+  #toldBytes = 0;
   #ended = false;
   #vertexes = new Map<string, VertexInit>();
   #pulls = new Map<string, number>();
@@ -49,7 +53,8 @@ export class Progress {
 
   #tell(init: StatusInit): void {
     const status = create(StatusResponseSchema, init);
-    this.#told.push(status);
+    this.#toldBytes += status.logs.reduce((sum, { msg }) => sum + msg.length, 0);
+    if (!status.logs.length || this.#toldBytes <= REPLAY_BYTES) this.#told.push(status);
     for (const queue of this.#readers) queue.push(status);
   }
 
