@@ -5,7 +5,7 @@
  */
 import { secondsRun } from './changes.ts';
 import type { Announcement, ContainerContext, ContainerEvent } from './events.ts';
-import { container, work } from './setup.ts';
+import { container, isStopping, stopOrder, work } from './setup.ts';
 
 interface Moment {
   context: ContainerContext;
@@ -62,8 +62,9 @@ export const containerMachine = container.createMachine({
     exit: undefined,
     failure: undefined,
     failedStarts: 0,
-    halted: false,
-    stop: undefined,
+    // A stop by hand that was cut off is still wanted.
+    halted: isStopping(input.record),
+    stop: isStopping(input.record) ? stopOrder(input.record) : undefined,
     again: false,
     remove: undefined,
     delay: 0,

@@ -13,6 +13,7 @@ import type {
   Outcome,
   RemoveOrder,
   Started,
+  StopOrder,
   Work,
 } from './events.ts';
 import { hasHealthcheck, nextHealth } from './health.ts';
@@ -33,6 +34,15 @@ export const work = ({ context, self }: { context: ContainerContext; self: AnyAc
     if (self.getSnapshot().status === 'active') self.send(event);
   },
 });
+
+/** As its own configuration has it. */
+export const stopOrder = (record: ContainerRecord): StopOrder => ({
+  signal: stopSignal(record),
+  grace: graceOf(record, undefined),
+  announced: true,
+});
+
+export const isStopping = ({ phase, state }: ContainerRecord): boolean => phase === 'stopping' && state.manuallyStopped;
 
 const outcome = (event: unknown): Outcome => event as Outcome;
 const failureOf = (event: unknown): DaemonError => asDaemonError(outcome(event).error ?? 'it failed');
@@ -165,15 +175,16 @@ export const container = setup({
       record: manually(context.record, true),
     })),
     orderUnhealthyRestart: assign(({ context: { record } }) => ({
-      stop: { signal: stopSignal(record), grace: graceOf(record, undefined), announced: true },
+      stop: stopOrder(record),
       halted: true,
       again: true,
       announceRestart: true,
     })),
-    halt: assign(({ context, event }) => ({
-      halted: context.halted || event.type !== 'KILL' || isMeantToEnd(context.record, event.signal),
-      record: manually(context.record, true),
-    })),
+    halt: assign(({ context, event }) =>
+      event.type === 'KILL' && !isMeantToEnd(context.record, event.signal)
+        ? {}
+        : { halted: true, record: manually(context.record, true) },
+    ),
     keepSandbox: assign(({ context, event }) => ({
       networkReady: true,
       record: { ...context.record, sandbox: outcome(event).output as Sandbox | undefined },

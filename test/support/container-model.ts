@@ -142,6 +142,8 @@ export function pathsFrom(input: ContainerInput): ModelStep[][] {
     events: (snapshot: unknown) => eventsIn(snapshot as Snapshot) as never,
     serializeState: (snapshot: unknown) => essence(snapshot as Snapshot),
     serializeEvent: eventKey,
+    // What was found again and is started is like any other from there on.
+    stopWhen: (snapshot: unknown) => input.record.phase !== 'created' && (snapshot as Snapshot).matches('starting'),
     limit: 20_000,
   } as never).map(({ steps }) => steps as unknown as ModelStep[]);
   const keyed = paths.map((steps) => steps.map(({ event }) => eventKey(event)));

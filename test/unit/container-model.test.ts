@@ -39,6 +39,10 @@ const beginnings: Record<string, ContainerInput> = {
     task,
   }),
   'one that is gone without a trace': inputFor(recordFor({ phase: 'stopping', state: ran })),
+  'one cut off in its stop': inputFor(
+    recordFor({ phase: 'stopping', state: { ...ran, manuallyStopped: true }, hostConfig: always }),
+    { found: true, status: 'running', task },
+  ),
   'one cut off in its start': inputFor(recordFor({ phase: 'starting' }), { found: true, status: 'created', task }),
   'one cut off in its backoff': inputFor(recordFor({ phase: 'restarting', state: ran, hostConfig: always })),
   'one cut off in its removal': inputFor(recordFor({ phase: 'removing', state: ran })),
