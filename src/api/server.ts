@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { invalid } from '../errors.ts';
 import { endGently, upgrades } from './connection.ts';
+import { isForeign, isLoopback, refuseForeign } from './foreign.ts';
 import type { Api } from './kit.ts';
 import { tlsOptions } from './tls.ts';
 import { listenUnix } from './unix-socket.ts';
@@ -87,8 +88,6 @@ function inheritedFds(which: string): number[] {
   return chosen;
 }
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\./.test(host);
-
 async function open(target: Target, options: ListenOptions): Promise<Opened> {
   const secure = target.kind === 'tcp' ? tlsOptions(options.config) : undefined;
   if (target.kind === 'tcp' && !secure) {
@@ -102,7 +101,7 @@ async function open(target: Target, options: ListenOptions): Promise<Opened> {
     );
   }
   const taken = new Set<Duplex>();
-  const server = makeServer(options, secure, taken);
+  const server = makeServer(options, { secure, guarded: target.kind === 'tcp' && !secure }, taken);
   if (target.kind === 'unix') await listenUnix(server, target.path, options.config.group, options.log);
   else
     await new Promise<void>((resolve, reject) => {
@@ -133,9 +132,15 @@ function upgradeWanted(incoming: IncomingMessage): boolean {
   return TAKES_OVER.test(routePath({ url: `http://localhost${incoming.url ?? '/'}` } as Request));
 }
 
-function makeServer(options: ListenOptions, secure: ReturnType<typeof tlsOptions>, taken: Set<Duplex>): Server {
+interface Access {
+  secure: ReturnType<typeof tlsOptions>;
+  /** Nobody is asked who he is. */
+  guarded: boolean;
+}
+
+function makeServer(options: ListenOptions, { secure, guarded }: Access, taken: Set<Duplex>): Server {
   const { app, log } = options;
-  const answer = getRequestListener((request, env) => app.fetch(request, env as HttpBindings), {
+  const handle = getRequestListener((request, env) => app.fetch(request, env as HttpBindings), {
     // Docker's clients send an empty Host when they ask to take the connection over.
     hostname: 'localhost',
     errorHandler: (error) => {
@@ -143,6 +148,10 @@ function makeServer(options: ListenOptions, secure: ReturnType<typeof tlsOptions
       return Response.json({ message: error instanceof Error ? error.message : 'bad request' }, { status: 400 });
     },
   });
+  const answer = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
+    if (guarded && isForeign(incoming)) refuseForeign(outgoing);
+    else await handle(incoming, outgoing);
+  };
   const settings = {
     ...secure,
     maxHeaderSize: LARGEST_HEAD,

@@ -318,6 +318,34 @@ describe('a socket', () => {
     await listening.close(0);
   });
 
+  test('on TCP without TLS refuses web pages and rebound names (CVE-2025-9074)', async () => {
+    const parts = testApp();
+    const listening = await listen({ ...parts, config: { ...parts.config, hosts: ['tcp://127.0.0.1:0'] } });
+    const url = new URL(listening.addresses[0]!.replace('tcp:', 'http:'));
+    const ping = (headers: Record<string, string>): Promise<number> =>
+      new Promise((resolve, reject) => {
+        const asking = httpRequest(
+          { host: url.hostname, port: url.port, path: '/_ping', headers, agent: false },
+          (answer) => {
+            answer.resume();
+            resolve(answer.statusCode!);
+          },
+        );
+        asking.on('error', reject);
+        asking.end();
+      });
+    try {
+      for (const host of ['localhost', `127.0.0.1:${url.port}`, '[::1]:2375', ''])
+        expect(await ping({ host })).toBe(200);
+      expect(await ping({ host: 'rebound.example' })).toBe(403);
+      expect(await ping({ host: '127.example' })).toBe(403);
+      expect(await ping({ origin: 'http://page.example' })).toBe(403);
+      expect(await ping({ 'sec-fetch-site': 'cross-site' })).toBe(403);
+    } finally {
+      await listening.close(0);
+    }
+  });
+
   test.each([
     ['what is no HTTP', 'hello\r\n\r\n', /^HTTP\/1\.1 400 Bad Request\r\n[^]*\{"message":"bad request"\}$/],
     ['HTTP/2 where nobody speaks it', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', /^HTTP\/1\.1 400/],
