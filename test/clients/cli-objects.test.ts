@@ -7,7 +7,7 @@ import { stopClean } from './stop-clean.ts';
 let daemon: TestDaemon;
 const ok = (...args: string[]): string => daemon.ok(...args);
 beforeAll(async () => {
-  daemon = await startDaemon();
+  daemon = await startDaemon({ flags: ['-H', 'tcp://127.0.0.1:2399'] });
   ok('tag', daemon.image, 'busybox');
 });
 afterAll(() => stopClean(daemon));
@@ -111,6 +111,12 @@ describe('the daemon', () => {
     expect(old('rm', '-f', 'aged').code).toBe(0);
     const ancient = daemon.inside('curl', '-s', '--unix-socket', daemon.socket, 'http://d/v1.12/version');
     expect(ancient.stdout).toContain('client version 1.12 is too old');
+  });
+
+  test('answers on a second socket, TCP on loopback, all the same', () => {
+    const tcp = (...args: string[]) => daemon.inside('docker', '-H', 'tcp://127.0.0.1:2399', ...args);
+    expect(tcp('run', '--rm', 'busybox', 'echo', 'over tcp')).toEqual({ code: 0, stdout: 'over tcp\n', stderr: '' });
+    expect(tcp('info', '-f', '{{range .Warnings}}{{.}}{{end}}').stdout).toContain('without encryption');
   });
 
   test('prunes what is not used', () => {
