@@ -1,5 +1,5 @@
 /** One build while it runs: what its stages share, and the effects its statechart calls. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { invalid, notFound } from '../errors.ts';
 import type { Bus } from '../bus/bus.ts';
@@ -241,9 +241,8 @@ export class BuildRun implements BuildWork<BuildResult> {
     return storeImage(this.layers, state, { cache: true, inlineCache });
   }
 
-  /** Removes what the build left, when all its work has settled. */
-  async dispose(): Promise<void> {
+  /** Resolves when nothing of the build's work is under way any more. */
+  async settled(): Promise<void> {
     while (this.#running.size) await Promise.allSettled([...this.#running]);
-    await rm(this.directory, { recursive: true, force: true });
   }
 }

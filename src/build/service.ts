@@ -1,5 +1,5 @@
 /** Builds: starts their statecharts, knows which run, and looks after the cache. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Actor } from 'xstate';
 import { invalid, notFound } from '../errors.ts';
@@ -58,6 +58,9 @@ export class Builds {
   readonly deps: BuildDeps;
   #reactor: Reactor;
   #directory: string;
+  /** Directories of builds that are over. */
+  #trash: string;
+  #removing = new Set<Promise<unknown>>();
   #running = new Map<string, RunningBuild>();
   /** Ids that clients gave their builds. */
   #names = new Map<string, RunningBuild>();
@@ -66,13 +69,16 @@ export class Builds {
     this.deps = deps;
     this.#reactor = options.reactor;
     this.#directory = options.directory;
+    this.#trash = `${options.directory}-removed`;
   }
 
   /** What a killed daemon left. */
   async sweep(): Promise<void> {
     await unpinBelow(this.#directory);
-    await rm(this.#directory, { recursive: true, force: true });
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    for (const directory of [this.#directory, this.#trash]) {
+      await rm(directory, { recursive: true, force: true });
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+    }
     await this.deps.cache.sweep();
     await this.#discardOrphans();
     for (const { id } of this.deps.containers.all()) await removeStep(this.deps, id);
@@ -103,12 +109,29 @@ export class Builds {
         error: (thrown) => resolve({ result: undefined, error: thrown }),
       });
     });
-    await run.dispose();
+    await run.settled();
+    await this.#throwAway(run);
     this.#reactor.remove('build', id);
     this.#running.delete(id);
     if (name) this.#names.delete(name);
     if (error) throw error;
     return result as BuildResult;
+  }
+
+  /** Out of sight at once; thousands of files of a context are removed while the client has its answer already. */
+  async #throwAway({ id, directory }: BuildRun): Promise<void> {
+    const trash = join(this.#trash, id);
+    const isThere = await rename(directory, trash).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) return;
+    const removing = rm(trash, { recursive: true, force: true })
+      .catch((error: unknown) =>
+        this.deps.log.warn({ err: error, directory: trash }, 'files of a build stay until the next start'),
+      )
+      .finally(() => this.#removing.delete(removing));
+    this.#removing.add(removing);
   }
 
   /** By the id the client gave. */
@@ -122,6 +145,7 @@ export class Builds {
     const running = [...this.#running.values()];
     for (const build of running) build.cancel();
     await Promise.allSettled(running.map(({ result }) => result));
+    await Promise.allSettled(this.#removing);
     await this.deps.files.close();
   }
 
