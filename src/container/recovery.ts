@@ -83,7 +83,11 @@ export class Recovery {
   async #reconcile(record: ContainerRecord): Promise<void> {
     const { effects } = this.#deps;
     const probe = isAtRest(record) ? ({ found: false } as const) : await this.#probe(record);
-    if (probe.found) effects.sessions.of(record.id).task = probe.task;
+    if (probe.found) {
+      const session = effects.sessions.of(record.id);
+      session.task = probe.task;
+      session.frozen = probe.status === 'paused';
+    }
     // Killed while it let go of an ended process: the chart starts from a clean place.
     else if (isAtRest(record) && existsSync(bundleOf(effects, record.id)))
       await undo(effects, { record, attempt: 0, send: () => {} }).catch((error: unknown) =>

@@ -244,7 +244,8 @@ test('killed and started again, the daemon finds what ran, what ended and what w
   expect(eventsOf(ending.id).filter((action) => action === 'die')).toHaveLength(1);
   await host.containers.stop(living.id);
   expect((await host.inspect(living.id)).State.ExitCode).toBe(5);
-  await host.containers.remove(paused.id, { force: true, volumes: false });
+  await host.containers.stop(paused.id);
+  expect((await host.inspect(paused.id)).State.ExitCode).toBe(5);
 });
 
 test('nothing is left in the runtime after all ended', async () => {
