@@ -15,36 +15,34 @@ import { endGently, incomingOf, upgrades } from './connection.ts';
 import type { ApiContext } from './kit.ts';
 import { frame, MULTIPLEXED, STDOUT } from './stream.ts';
 
+export interface HijackOptions {
+  contentType: string;
+  /** Output goes in frames; as the type tells, unless told (before 1.42 the type is raw for both). */
+  framed?: boolean;
+}
+
 /**
  * `connection` holds the client's whole input, early bytes included. When `run` rejects, its message goes to the client in
  * the stream's own form. Write with back pressure: `connection.write()` tells when to wait for 'drain'. Who reads nothing must
  * still `resume()` it. A client that left looks like one that only closed its input until the next write fails: then
  * `close` comes, and `gone` fires.
  */
-export function hijack(
-  c: ApiContext,
-  options: { contentType: string },
-  run: (connection: Duplex) => Promise<void>,
-): Response {
+export function hijack(c: ApiContext, options: HijackOptions, run: (connection: Duplex) => Promise<void>): Response {
   const incoming = incomingOf(c);
   if (!incoming) throw internal('this request has no connection to take over');
   const connection = takeOver(c, incoming, options.contentType);
   // Whoever leaves in a hurry resets the connection; `close` follows and is what everybody listens to.
   connection.on('error', () => {});
-  void serve(connection, options.contentType, run);
+  void serve(connection, options.framed ?? options.contentType === MULTIPLEXED, run);
   return RESPONSE_ALREADY_SENT;
 }
 
-async function serve(
-  connection: Duplex,
-  contentType: string,
-  run: (connection: Duplex) => Promise<void>,
-): Promise<void> {
+async function serve(connection: Duplex, framed: boolean, run: (connection: Duplex) => Promise<void>): Promise<void> {
   try {
     await run(connection);
   } catch (error) {
     const words = Buffer.from(`${error instanceof Error ? error.message : String(error)}\r\n`);
-    if (connection.writable) connection.write(contentType === MULTIPLEXED ? frame(STDOUT, words) : words);
+    if (connection.writable) connection.write(framed ? frame(STDOUT, words) : words);
   }
   endGently(connection);
 }

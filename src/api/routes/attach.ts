@@ -31,7 +31,8 @@ export function attachRoutes(api: Api, { containers, effects }: AttachDeps): voi
   api.post('/containers/:name/attach', (c) => {
     const record = containers.resolve(c.req.param('name'));
     const attached = attachTo(effects, record, optionsOf(c));
-    return hijack(c, { contentType: contentTypeOf(c, record.config.Tty) }, (connection) => attached.serve(connection));
+    const { Tty: tty } = record.config;
+    return hijack(c, { contentType: contentTypeOf(c, tty), framed: !tty }, (connection) => attached.serve(connection));
   });
   api.get('/containers/:name/attach/ws', (c) => {
     const record = containers.resolve(c.req.param('name'));

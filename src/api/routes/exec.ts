@@ -66,7 +66,7 @@ export function execRoutes(api: Api, execs: Execs): void {
       await execs.start(id, options);
       return c.body(null, 200);
     }
-    return hijack(c, { contentType: contentTypeOf(c, config.tty) }, (connection) =>
+    return hijack(c, { contentType: contentTypeOf(c, config.tty), framed: !config.tty }, (connection) =>
       execs.serve(id, connection, options),
     );
   });
