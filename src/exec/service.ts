@@ -164,10 +164,11 @@ export class Execs {
     return ids;
   }
 
-  /** The container stopped: execs that never started go with it. */
+  /** The container stopped: execs that were never started go with it. Starts under way fail by themselves, and tell who waits. */
   forgetContainer(containerId: string): void {
     for (const { record } of [...this.#live.values()]) {
-      if (record.containerId === containerId && !record.running && record.exitCode === null) this.#drop(record.id);
+      if (record.containerId !== containerId) continue;
+      if (this.#deps.reactor.get('exec', record.id)?.getSnapshot().matches('created')) this.#drop(record.id);
     }
   }
 
