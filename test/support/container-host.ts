@@ -1,8 +1,8 @@
 /** Real containers for tests of the containers' room: the shim runtime, overlay roots, volumes and logs on this machine; no networks. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createContainerRoom } from '../../src/container/room.ts';
 import type { ContainerRecord } from '../../src/container/record.ts';
 import type { ContainerCreate } from '../../src/generated/types/container-create.ts';
@@ -35,7 +35,10 @@ export class Client extends Duplex {
 
 export async function containerHost() {
   const directory = mkdtempSync(join(tmpdir(), 'container-host-'));
-  const base = testDeps({ config: { dataRoot: join(directory, 'data'), execRoot: join(directory, 'exec') } });
+  const cgroupParent = `/${basename(directory)}`;
+  const base = testDeps({
+    config: { dataRoot: join(directory, 'data'), execRoot: join(directory, 'exec'), cgroupParent },
+  });
   const deps = { ...base, host: await readHostFacts(base.config) };
   const users: { room?: Awaited<ReturnType<typeof createContainerRoom>> } = {};
   const images = await createImageRoom({ ...deps, users: { using: (id) => users.room?.imageUsers.using(id) ?? [] } });
@@ -127,7 +130,16 @@ export async function containerHost() {
       await volumes.stop();
       deps.reactor.stop();
       rmSync(directory, { recursive: true, force: true });
+      removeCgroups(cgroupParent);
     },
   };
   return host;
+}
+
+/** The parent of our containers' groups, in every hierarchy; by then it is empty. */
+function removeCgroups(parent: string): void {
+  const root = '/sys/fs/cgroup';
+  for (const path of [root, ...readdirSync(root).map((name) => join(root, name))].map((path) => join(path, parent))) {
+    if (existsSync(path)) rmdirSync(path);
+  }
 }

@@ -84,6 +84,17 @@ test('a container with AutoRemove whose start fails is removed', async () => {
   await eventually(() => world.record(id) === undefined);
 });
 
+test('a failed start is tried again when its label says so', async () => {
+  world = await containerWorld();
+  const { id } = await world.create({
+    Labels: { 'io.reactord.start.retries': '1', 'io.reactord.restart.first-delay': '1' },
+  });
+  world.runtime.failNext('create', internal('the device is busy'));
+  await world.containers.start(id);
+  expect(await state(id)).toMatchObject({ Status: 'running', Error: '' });
+  expect(eventsOf(id)).toEqual(['create', 'start']);
+});
+
 test('out of memory is told before the end, and the flag stays', async () => {
   world = await containerWorld();
   const { id } = await world.create();
