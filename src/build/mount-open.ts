@@ -6,6 +6,7 @@ import { invalid, notFound } from '../errors.ts';
 import { mount as bindMount, MS, umountIfMounted } from '../host/ffi.ts';
 import { readMountInfo } from '../host/mountinfo.ts';
 import { fdPath, OpenRoot } from '../host/rootfs.ts';
+import type { Owner, UserRemap } from '../host/user-remap.ts';
 import { UndoStack } from '../lib/undo.ts';
 import { components, lstatOf, resolveIn } from './files/resolve.ts';
 import { type RunMount } from './mounts.ts';
@@ -62,6 +63,16 @@ class Opening implements OpenMounts {
     }
   }
 
+  get #remap(): UserRemap | undefined {
+    return this.#stage.build.deps.remap;
+  }
+
+  /** To a user of the step's container. */
+  async #give(path: string, owner: Owner): Promise<void> {
+    const { uid, gid } = this.#remap?.outside(owner) ?? owner;
+    await chown(path, uid, gid);
+  }
+
   /** Keeps a scoped tree open until `close`. */
   async #hold(from: string | undefined): Promise<string> {
     const source = await sourceOf(this.#stage, from);
@@ -88,6 +99,7 @@ class Opening implements OpenMounts {
     if (!lstatOf(source)) throw notFound(`failed to calculate checksum of ref: ${mount.source}: not found`);
     // What is written to a bind mount is thrown away; images are private copies anyway, the context is not.
     if (!mount.readOnly && mount.from === undefined) source = await this.#copyOf(source);
+    source = this.#remap?.visible(source) ?? source;
     this.mounts.push({ Type: 'bind', Source: source, Target: mount.target, ReadOnly: mount.readOnly });
   }
 
@@ -106,7 +118,9 @@ class Opening implements OpenMounts {
     const { key, path } = await cache.mount(id, owner);
     if (mount.sharing === 'locked') await this.#lock(key);
     this.#undo.push('cache size', () => cache.measure(key));
-    const inner = components(mount.source).length ? await this.#pinned(path, mount.source) : path;
+    const inner = components(mount.source).length
+      ? await this.#pinned(path, mount.source)
+      : (this.#remap?.visible(path) ?? path);
     this.mounts.push({ Type: 'bind', Source: inner, Target: mount.target, ReadOnly: mount.readOnly });
   }
 
@@ -116,7 +130,9 @@ class Opening implements OpenMounts {
    */
   async #pinned(root: string, source: string): Promise<string> {
     const target = await mkdtemp(join(this.#stage.build.directory, PINNED));
-    const fd = openDirectories(root, source);
+    // Made the plain way, so that they belong to the container's root, and seen as the container sees them.
+    fs.closeSync(openDirectories(root, source));
+    const fd = openDirectories(this.#remap?.visible(root) ?? root, source);
     try {
       bindMount(fdPath(fd), target, '', MS.BIND);
     } finally {
@@ -162,7 +178,7 @@ class Opening implements OpenMounts {
     const path = join(directory, 'secret');
     await writeFile(path, value, { mode: 0o600 });
     await chmod(path, mount.mode ?? 0o400);
-    await chown(path, mount.uid, mount.gid);
+    await this.#give(path, mount);
     this.mounts.push({ Type: 'bind', Source: path, Target: mount.target, ReadOnly: true });
   }
 
@@ -176,7 +192,7 @@ class Opening implements OpenMounts {
     }
     this.#undo.push('ssh agent', () => agent.close());
     await chmod(agent.path, mount.mode ?? 0o600);
-    await chown(agent.path, mount.uid, mount.gid);
+    await this.#give(agent.path, mount);
     this.env.push(`SSH_AUTH_SOCK=${mount.target}`);
     this.mounts.push({ Type: 'bind', Source: agent.path, Target: mount.target });
   }

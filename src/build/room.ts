@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { StepRunner } from '../container/port.ts';
 import type { ImageStore, RootfsStore } from '../image/port.ts';
 import type { Catalog } from '../image/store-port.ts';
+import { runTool } from '../lib/spawn.ts';
 import type { Networks } from '../network/port.ts';
 import type { Room, RoomDeps } from '../reactor/room.ts';
 import { buildRoutes } from '../api/routes/build.ts';
@@ -19,17 +20,28 @@ export interface BuildRoomDeps extends RoomDeps {
   networks: Networks;
 }
 
+const IP_DEADLINE_MS = 5_000;
+
+/** The host as containers on the default bridge reach it. A bridge without containers is up, but not among Node's interfaces. */
+async function hostGateway({ hostGatewayIps, bridge }: RoomDeps['config']): Promise<string | undefined> {
+  if (hostGatewayIps.length) return hostGatewayIps[0];
+  const device = bridge || 'docker0';
+  const options = { deadline: IP_DEADLINE_MS, accept: [0, 1] };
+  const { stdout } = await runTool('ip', ['-4', '-o', 'addr', 'show', 'dev', device], options);
+  return /\binet (\d+\.\d+\.\d+\.\d+)\//.exec(stdout)?.[1];
+}
+
 export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { builds: Builds; buildkit: BuildKit }> {
   const { config, store, images, rootfs, steps, clock, log, bus, reactor, host } = deps;
   const cache = new BuildCache({ store, images, clock, directory: join(config.dataRoot, 'buildkit') });
   const builds = new Builds(
     {
-      images, rootfs, steps, cache, files: new BuildFiles(), clock, log, bus, containers: store.collection('build-containers'), listImages: () => deps.catalog.list(),
+      images, rootfs, steps, cache, files: new BuildFiles(), clock, log, bus, remap: deps.remap, containers: store.collection('build-containers'), listImages: () => deps.catalog.list(),
       hostPlatform: { os: 'linux', architecture: host.architecture },
     }, // prettier-ignore
     { reactor, directory: join(config.dataRoot, 'builder') },
   );
-  const buildkit = new BuildKit(builds, join(config.dataRoot, 'builder'));
+  const buildkit = new BuildKit(builds, join(config.dataRoot, 'builder'), () => hostGateway(config));
   return {
     builds,
     buildkit,

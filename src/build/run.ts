@@ -5,6 +5,7 @@ import { invalid, notFound } from '../errors.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { StepRunner } from '../container/port.ts';
 import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
+import type { UserRemap } from '../host/user-remap.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Collection } from '../store/port.ts';
 import { ArgScope, parsePlatform, type Platform, platformArgs, platformText, unusedArgs } from './args.ts';
@@ -29,6 +30,7 @@ export interface BuildDeps {
   files: BuildFiles;
   clock: Clock;
   log: Logger;
+  remap?: UserRemap;
   bus: Bus;
   hostPlatform: Platform;
   listImages(): Image[];

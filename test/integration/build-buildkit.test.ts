@@ -65,7 +65,8 @@ test('HTTP/2 from the first byte reaches the same services', async () => {
   const client = new GrpcClient(await direct(daemon.socket));
   const { record } = await client.unary(Control.method.listWorkers, {}, { deadline: 10_000 });
   expect(record.map(({ platforms }) => platforms[0]?.os)).toEqual(['linux']);
-  expect(record[0]!.labels).toEqual({});
+  // Nothing but what --add-host name:host-gateway needs: clients choose their features by these labels.
+  expect(record[0]!.labels).toEqual({ 'org.mobyproject.buildkit.worker.moby.host-gateway-ip': '172.17.0.1' });
   const { buildkitVersion } = await client.unary(Control.method.info, {}, { deadline: 10_000 });
   expect(buildkitVersion?.version).toMatch(/^v\d+\.\d+\.\d+$/);
   client.close();

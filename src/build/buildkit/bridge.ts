@@ -55,7 +55,7 @@ export function registerBridge(server: GrpcServer, front: BuildKit): void {
       return {
         frontendCaps: CAPABILITIES.map(enabled),
         llbCaps: [enabled('source.image'), enabled('source.local')],
-        workers: [front.worker],
+        workers: [await front.worker()],
       };
     })
     .unary(method.solve, async (request, call) => {

@@ -1,4 +1,5 @@
 /** What a step may need of the client while it runs, asked over the session: credentials, secrets, the SSH agent, streams. */
+import { closeSync, openSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -79,12 +80,20 @@ async function agent(
     forward(session, id, socket, signal).catch(() => socket.destroy());
   });
   const path = join(directory, 'agent.sock');
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(path, resolve));
+  // An address of a socket has 107 bytes, and the build's directory is longer than that.
+  const fd = openSync(directory, 'r');
+  await new Promise<void>((resolve, reject) =>
+    server.once('error', reject).listen(`/proc/self/fd/${fd}/agent.sock`, resolve),
+  ).catch((error: unknown) => {
+    closeSync(fd);
+    throw error;
+  });
   return {
     path,
     close() {
       server.close();
       for (const socket of open) socket.destroy();
+      closeSync(fd);
     },
   };
 }

@@ -13,7 +13,7 @@ import type { Call, GrpcServer } from '../grpc/server.ts';
 import { Queue } from '../queue.ts';
 import type { CacheItem } from '../service.ts';
 import type { Export } from './exports.ts';
-import type { BuildKit } from './front.ts';
+import { type BuildKit, BUILDKIT_VERSION } from './front.ts';
 
 const recordOf = (item: CacheItem) => ({
   id: item.ID,
@@ -121,8 +121,8 @@ export function registerControl(server: GrpcServer, front: BuildKit): void {
       yield* job.progress.read();
     })
     .duplex(method.session, (inputs, call) => session(front, inputs, call))
-    .unary(method.listWorkers, async () => ({ record: [front.worker] }))
-    .unary(method.info, async () => ({ buildkitVersion: front.worker.buildkitVersion }))
+    .unary(method.listWorkers, async () => ({ record: [await front.worker()] }))
+    .unary(method.info, async () => ({ buildkitVersion: BUILDKIT_VERSION }))
     .unary(method.diskUsage, async () => ({ record: front.builds.usage().map(recordOf) }))
     .serverStream(method.prune, async function* (request) {
       const before = new Map(front.builds.usage().map((item) => [item.ID, item]));

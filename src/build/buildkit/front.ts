@@ -24,14 +24,21 @@ import { type Session, Sessions } from './sessions.ts';
 /** The version of BuildKit whose protocol this is; clients choose features by it. */
 const PROTOCOL_VERSION = 'v0.25.0';
 
+/** Where buildx reads what `--add-host name:host-gateway` means. */
+const HOST_GATEWAY_LABEL = 'org.mobyproject.buildkit.worker.moby.host-gateway-ip';
+
+export const BUILDKIT_VERSION = { package: 'reactord', version: PROTOCOL_VERSION, revision: VERSION };
+
 export class BuildKit {
   readonly builds: Builds;
   readonly jobs: Jobs;
   readonly sessions: Sessions;
   #server: GrpcServer;
   #directory: string;
+  #hostGateway: () => Promise<string | undefined>;
 
-  constructor(builds: Builds, directory: string) {
+  constructor(builds: Builds, directory: string, hostGateway: () => Promise<string | undefined>) {
+    this.#hostGateway = hostGateway;
     const { clock, log } = builds.deps;
     this.builds = builds;
     this.jobs = new Jobs(clock);
@@ -43,13 +50,15 @@ export class BuildKit {
   }
 
   /** No snapshotter label: clients then ask for nothing that needs an image index or a cache exporter. */
-  get worker() {
+  async worker() {
     const { os, architecture, variant } = this.builds.deps.hostPlatform;
+    const gateway = await this.#hostGateway();
+    const labels: Record<string, string> = gateway ? { [HOST_GATEWAY_LABEL]: gateway } : {};
     return {
       id: 'reactord',
-      labels: {},
+      labels,
       platforms: [{ os, architecture, variant: variant ?? '' }],
-      buildkitVersion: { package: 'reactord', version: PROTOCOL_VERSION, revision: VERSION },
+      buildkitVersion: BUILDKIT_VERSION,
     };
   }
 
