@@ -2,7 +2,7 @@
  * The composition root: builds the parts, starts them in order, stops them in reverse. It is the only file that knows every
  * room; what it holds is handed in, so that each room can be read and tested alone.
  */
-import { mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
@@ -17,6 +17,7 @@ import type { Config } from './config/config.ts';
 import { reloaded } from './config/load.ts';
 import { type ContainerRoom, createContainerRoom } from './container/room.ts';
 import { readHostFacts } from './host/facts.ts';
+import { openUserRemap } from './host/user-remap.ts';
 import { unavailable } from './errors.ts';
 import { createImageRoom, type ImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
@@ -70,7 +71,9 @@ const roomsOf = ({ first, containers, last }: Parts): Room[] => [...first, conta
 
 async function buildParts(config: Config, log: Logger, release: Release[]): Promise<Parts> {
   mkdirSync(config.dataRoot, { recursive: true, mode: 0o710 });
+  // Users of containers that are nobody here have to pass on their way to their own root.
   mkdirSync(config.execRoot, { recursive: true, mode: 0o700 });
+  chmodSync(config.execRoot, config.usernsRemap ? 0o711 : 0o700);
   release.push(lockDataRoot(config.dataRoot), writePidfile(config.pidfile));
   const clock = systemClock;
   const store = sqliteStore({
@@ -91,7 +94,10 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
   release.push(() => reactor.stop());
   const components = readComponents(config);
   const host = await readHostFacts(config);
-  const deps: RoomDeps = { config, log, clock, bus, store, reactor, host };
+  const remap = config.usernsRemap ? await openUserRemap(config) : undefined;
+  // Containers that live on stay in their namespace, and find it there again.
+  release.push(() => config.liveRestore || remap?.close());
+  const deps: RoomDeps = { config, log, clock, bus, store, reactor, host, remap };
   const logs = createLogDrivers({ config, log, clock });
   const runtime = await createShimRuntime({ config, log, clock, directory: join(config.execRoot, 'runtime') });
   release.push(() => runtime.close());
@@ -139,6 +145,7 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
     containers: containers.lookup,
     rootfs: images.rootfs,
     volumes: volumes.volumes,
+    remap,
   });
   const stats = createStatsRoom({ containers: containers.lookup, sampler: createSampler(deps), host, config });
   const views = createViews(deps, containers, images);

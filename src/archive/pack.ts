@@ -22,7 +22,7 @@ const TYPES: Readonly<Record<number, TarType>> = {
   0o010000: 'fifo',
 };
 
-function headerOf(found: Found, name: string, type: TarType): TarHeader {
+function headerOf(view: ContainerView, found: Found, name: string, type: TarType): TarHeader {
   const stat = statOf(found.fd);
   const capability = type === 'file' ? getxattr(fdPath(found.fd), CAPABILITY) : undefined;
   const device = type === 'char' || type === 'block';
@@ -30,8 +30,7 @@ function headerOf(found: Found, name: string, type: TarType): TarHeader {
     name: type === 'directory' && !name.endsWith('/') ? `${name}/` : name,
     type,
     mode: Number(stat.mode) & 0o7777,
-    uid: Number(stat.uid),
-    gid: Number(stat.gid),
+    ...view.ownerOf(stat),
     size: type === 'file' ? Number(stat.size) : 0,
     // Whole seconds, as dockerd has them: a fraction would cost every entry a header of its own.
     mtimeNs: (stat.mtimeNs / 1_000_000_000n) * 1_000_000_000n,
@@ -72,7 +71,7 @@ class TreeWriter {
     const stat = statOf(found.fd);
     const type = TYPES[Number(stat.mode) & 0o170000];
     if (!type) return;
-    const header = headerOf(found, name, type);
+    const header = headerOf(this.#view, found, name, type);
     if (type !== 'directory' && stat.nlink > 1n) {
       const inode = `${stat.dev}:${stat.ino}`;
       const first = this.#links.get(inode);

@@ -7,6 +7,7 @@ import type { ContainerLookup } from '../container/port.ts';
 import { type ContainerRecord, hasProcesses } from '../container/record.ts';
 import { asDaemonError, cancelled, type DaemonError, invalid, notFound } from '../errors.ts';
 import { isErrno } from '../host/ffi.ts';
+import type { UserRemap } from '../host/user-remap.ts';
 import type { Change, RootfsStore } from '../image/port.ts';
 import { rfc3339Nano } from '../lib/clock.ts';
 import { newId } from '../lib/ids.ts';
@@ -42,6 +43,8 @@ export interface ArchiveDeps {
   rootfs: Pick<RootfsStore, 'withMounted' | 'changes'>;
   volumes: Pick<Volumes, 'find' | 'mount' | 'unmount'>;
   log: Logger;
+  /** Set when users of containers are none of the host. */
+  remap?: UserRemap;
 }
 
 interface Opened {
@@ -175,8 +178,14 @@ export class Archives {
       const held = await this.#holdRoot(record.id);
       undo.push('root', held.release);
       const paths = withMounts ? await this.#volumePaths(record, undo) : new Map<string, string>();
-      const mounts = withMounts ? viewMounts(record, (point) => paths.get(point.name)) : [];
-      const view = new ContainerView(held.root, mounts, record.hostConfig.ReadonlyRootfs ?? false);
+      // Its own mount, and only that, has the ids that its users have on the host.
+      const owners = held.isOwn && record.hostConfig.UsernsMode !== 'host' ? this.#deps.remap : undefined;
+      const volumePath = ({ name }: MountPoint): string | undefined => {
+        const path = paths.get(name);
+        return path && (owners?.visible(path) ?? path);
+      };
+      const mounts = withMounts ? viewMounts(record, volumePath) : [];
+      const view = new ContainerView(held.root, mounts, record.hostConfig.ReadonlyRootfs ?? false, owners);
       undo.push('view', () => view.close());
       return { view, root: held.root, release };
     } catch (error) {
@@ -186,17 +195,16 @@ export class Archives {
   }
 
   /** withMounted as two halves, so that a stream can outlive the call that opened it. */
-  async #holdRoot(id: string): Promise<{ root: string; release(): Promise<void> }> {
-    const opened = Promise.withResolvers<string>();
+  async #holdRoot(id: string): Promise<{ root: string; isOwn: boolean; release(): Promise<void> }> {
+    const opened = Promise.withResolvers<{ root: string; isOwn: boolean }>();
     const closing = Promise.withResolvers<void>();
-    const done = this.#deps.rootfs.withMounted(id, async (root) => {
-      opened.resolve(root);
+    const done = this.#deps.rootfs.withMounted(id, async (root, isOwn) => {
+      opened.resolve({ root, isOwn });
       await closing.promise;
     });
     done.catch(opened.reject);
-    const root = await opened.promise;
     return {
-      root,
+      ...(await opened.promise),
       release: () => {
         closing.resolve();
         return done;

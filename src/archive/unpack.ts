@@ -105,8 +105,8 @@ export class TreeReader {
       const made = this.#view.child(parent.fd, parent.path, base);
       // Whatever the daemon's umask.
       chmodSync(fdPath(made.fd), 0o755);
-      const { owner } = this.#options;
-      if (owner) chownSync(fdPath(made.fd), owner.uid, owner.gid);
+      const { uid, gid } = this.#view.hostOwner(this.#options.owner ?? { uid: 0, gid: 0 });
+      chownSync(fdPath(made.fd), uid, gid);
       return made;
     } finally {
       closeSync(parent.fd);
@@ -162,7 +162,7 @@ export class TreeReader {
       for await (const bytes of content) {
         for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at)).bytesWritten;
       }
-      const { uid, gid } = this.#options.owner ?? header;
+      const { uid, gid } = this.#view.hostOwner(this.#options.owner ?? header);
       await file.chown(uid, gid);
       await file.chmod(header.mode);
     } finally {
@@ -207,7 +207,7 @@ export class TreeReader {
 
   /** On the descriptor: a name could be another thing by now. */
   #own({ parent, base }: Place, header: TarHeader): void {
-    const { uid, gid } = this.#options.owner ?? header;
+    const { uid, gid } = this.#view.hostOwner(this.#options.owner ?? header);
     if (header.type === 'symlink') return lchownSync(entryPath(parent.fd, base), uid, gid);
     const made = this.#view.child(parent.fd, parent.path, base);
     try {

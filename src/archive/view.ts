@@ -5,10 +5,11 @@
  *
  * Paths are latin1 strings, a char a byte, so that any name survives.
  */
-import { type BigIntStats, chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs';
+import { type BigIntStats, chmodSync, chownSync, closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { posix } from 'node:path';
 import { isErrno, O_PATH, openat2, readlinkFd, SyscallError } from '../host/ffi.ts';
 import { fdPath } from '../host/rootfs.ts';
+import type { Owner, UserRemap } from '../host/user-remap.ts';
 
 /** Something of the host seen at a path in the container. */
 export interface ViewMount {
@@ -25,6 +26,11 @@ export interface Found {
   /** Its path in the container, free of links. */
   path: string;
 }
+
+/** Between the ids of a container and the host's. */
+export type Owners = Pick<UserRemap, 'inside' | 'outside'>;
+
+const SAME_OWNERS: Owners = { inside: (owner) => owner, outside: (owner) => owner };
 
 /** As many as the kernel follows. */
 const MAX_LINKS = 40;
@@ -46,11 +52,23 @@ export class ContainerView {
   readonly #root: number;
   readonly #mounts = new Map<string, ViewMount>();
   readonly #readonlyRoot: boolean;
+  readonly #owners: Owners;
 
-  constructor(root: string, mounts: readonly ViewMount[] = [], readonlyRoot = false) {
+  constructor(root: string, mounts: readonly ViewMount[] = [], readonlyRoot = false, owners = SAME_OWNERS) {
     this.#root = openSync(root, O_PATH | constants.O_DIRECTORY);
     for (const mount of mounts) this.#mounts.set(latin1Of(mount.destination), mount);
     this.#readonlyRoot = readonlyRoot;
+    this.#owners = owners;
+  }
+
+  /** A file's owner as the container knows it. */
+  ownerOf({ uid, gid }: BigIntStats): Owner {
+    return this.#owners.inside({ uid: Number(uid), gid: Number(gid) });
+  }
+
+  /** The host's ids of a user of the container. */
+  hostOwner(owner: Owner): Owner {
+    return this.#owners.outside(owner);
   }
 
   close(): void {
@@ -71,6 +89,8 @@ export class ContainerView {
       const fd = openat2(directory, ended(name), { flags: SELF, resolve: 0 });
       // Whatever the daemon's umask.
       chmodSync(fdPath(fd), 0o755);
+      const { uid, gid } = this.hostOwner({ uid: 0, gid: 0 });
+      chownSync(fdPath(fd), uid, gid);
       return { fd, path: inside };
     }
   }

@@ -110,8 +110,6 @@ function checked(config: Config): Config {
     throw invalid(`specified default runtime '${config.defaultRuntime}' does not exist`);
   for (const path of [config.dataRoot, config.execRoot])
     if (!path.startsWith('/')) throw invalid(`${path}: an absolute path is expected`);
-  // Running on unmapped would be less safe than asked for.
-  if (config.usernsRemap) throw invalid('--userns-remap is not supported yet');
   if (config.bip && config.bridge) throw invalid("--bip and --bridge can't be set together");
   if (config.tlsVerify && !(config.tlsCaCert && config.tlsCert && config.tlsKey))
     throw invalid('--tlsverify needs --tlscacert, --tlscert and --tlskey');

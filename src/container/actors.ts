@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { fromCallback, fromPromise } from 'xstate';
 import type { Config } from '../config/config.ts';
 import type { HostFacts } from '../host/port.ts';
+import type { UserRemap } from '../host/user-remap.ts';
 import type { RootfsStore } from '../image/port.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { LogDrivers, LogInfo } from '../logs/port.ts';
@@ -31,6 +32,7 @@ export interface EffectDeps {
   log: Logger;
   clock: Clock;
   host: HostFacts;
+  remap?: UserRemap;
   runtime: Runtime;
   rootfs: RootfsStore;
   networks: Networks;

@@ -3,6 +3,7 @@ import { closeSync, constants } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { notImplemented } from '../errors.ts';
 import { fdPath, withRoot } from '../host/rootfs.ts';
+import type { UserRemap } from '../host/user-remap.ts';
 import { newId } from '../lib/ids.ts';
 import type { UndoStack } from '../lib/undo.ts';
 import { joinedContainer } from '../runtime/oci/docker-types.ts';
@@ -94,11 +95,18 @@ function openInside(directory: string, path: string): number | undefined {
   });
 }
 
+/** Whose ids a container has; undefined when they are the host's. */
+export const remapOf = (deps: EffectDeps, { hostConfig }: ContainerRecord): UserRemap | undefined =>
+  hostConfig.UsernsMode === 'host' ? undefined : deps.remap;
+
 const contextOf = (deps: EffectDeps, record: ContainerRecord): MountContext => ({
   containerId: record.id,
   directory: record.directory,
   volumes: {
-    mount: (name, id, attributes) => deps.volumes.mount(name, id, { driver: 'local', container: id, ...attributes }),
+    async mount(name, id, attributes) {
+      const path = await deps.volumes.mount(name, id, { driver: 'local', container: id, ...attributes });
+      return remapOf(deps, record)?.visible(path) ?? path;
+    },
     unmount: (name, id) => deps.volumes.unmount(name, id),
   },
   onError: (what, error) =>

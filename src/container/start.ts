@@ -1,5 +1,5 @@
 /** The effects of a start: what the process needs is prepared, created and launched. Each leaves a trace that undo knows. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DaemonError, invalid, internal } from '../errors.ts';
 import { nowNano, rfc3339Nano } from '../lib/clock.ts';
@@ -9,14 +9,15 @@ import { joinedContainer } from '../runtime/oci/docker-types.ts';
 import { buildSpec } from '../runtime/oci/spec.ts';
 import type { ProcessSpecification, Spec } from '../runtime/oci/spec-types.ts';
 import { databasesIn, resolveUser, type ResolvedUser } from '../runtime/oci/user.ts';
-import { systemMounts } from '../volume/resolve.ts';
+import type { UserRemap } from '../host/user-remap.ts';
+import { type SystemFiles, systemMounts } from '../volume/resolve.ts';
 import type { TaskSpec } from '../runtime/port.ts';
 import { startExitCode } from './changes.ts';
 import type { Started, Work } from './events.ts';
 import type { EffectDeps } from './actors.ts';
 import { readThroughLayers, UNCLEAR } from './layered-root.ts';
 import { sandboxRequest } from './network-request.ts';
-import { openMounts } from './mounting.ts';
+import { openMounts, remapOf } from './mounting.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Namespace, Session } from './session.ts';
 import { watchTask } from './watch.ts';
@@ -26,7 +27,8 @@ export const bundleOf = (deps: EffectDeps, id: string): string => join(deps.conf
 export const taskSpec = (deps: EffectDeps, record: ContainerRecord): TaskSpec => ({
   id: record.id,
   bundle: bundleOf(deps, record.id),
-  rootfs: deps.rootfs.mounts(record.id),
+  rootfs: deps.rootfs.mounts(record.id, remapOf(deps, record)?.seen),
+  owner: remapOf(deps, record)?.outside({ uid: 0, gid: 0 }),
   terminal: record.config.Tty,
   stdin: record.config.OpenStdin,
   runtime: record.hostConfig.Runtime || deps.config.defaultRuntime,
@@ -61,7 +63,9 @@ async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promi
     writeHostname(record),
     mkdir(join(bundle, 'rootfs'), { recursive: true, mode: 0o711 }),
   ]);
+  const remap = remapOf(deps, record);
   const files = { ...namespace, hostnamePath: hostnamePath(record) };
+  if (remap) await giveToRoot(remap, files);
   const all = [...systemMounts(files, record.mounts, record.hostConfig.ReadonlyRootfs), ...mounts];
   const side = await readHostSide(record.hostConfig, all, deps.config);
   const spec = buildSpec({
@@ -78,6 +82,7 @@ async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promi
     netnsPath: namespace.netnsPath,
     mounts: all,
     joined: joinedPids(deps, record),
+    idMappings: remap,
   });
   session.process = spec.process;
   // It may hold a build's secrets.
@@ -89,6 +94,13 @@ export async function processOf(deps: EffectDeps, id: string): Promise<ProcessSp
   const session = deps.sessions.of(id);
   session.process ??= (JSON.parse(await readFile(join(bundleOf(deps, id), 'config.json'), 'utf8')) as Spec).process;
   return session.process;
+}
+
+/** The files that we write for a container are its root's, who may change them. */
+async function giveToRoot(remap: UserRemap, files: SystemFiles): Promise<void> {
+  const { uid, gid } = remap.outside({ uid: 0, gid: 0 });
+  const paths = [files.hostsPath, files.resolvConfPath, files.hostnamePath].filter(Boolean);
+  await Promise.all(paths.map((path) => chown(path, uid, gid)));
 }
 
 export const hostnamePath = (record: ContainerRecord): string => join(record.directory, 'hostname');

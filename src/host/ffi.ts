@@ -98,6 +98,33 @@ export function umountIfMounted(target: string): boolean {
   }
 }
 
+const SYS = { openTree: 428, moveMount: 429, mountSetattr: 442 } as const;
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const OPEN_TREE_CLONE = 1;
+const MOUNT_ATTR_IDMAP = 0x100000n;
+const MOVE_MOUNT_F_EMPTY_PATH = 4;
+const openTreeCall = libc('long syscall(long number, int directory, const char *path, unsigned int flags)');
+const mountSetattrCall = libc(
+  'long syscall(long number, int fd, const char *path, unsigned int flags, const void *attributes, size_t size)',
+);
+const moveMountCall = libc(
+  'long syscall(long number, int fd, const char *path, int directory, const char *target, unsigned int flags)',
+);
+/** Binds `source` to `target` with owners mapped by a user namespace (mount_setattr(2), "ID-mapped mounts"). */
+export function idmappedMount(source: string, target: string, userNamespace: number): void {
+  const fd = check('open_tree', openTreeCall(SYS.openTree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC), source);
+  try {
+    const attributes = Buffer.alloc(32);
+    attributes.writeBigUInt64LE(MOUNT_ATTR_IDMAP, 0);
+    attributes.writeBigUInt64LE(BigInt(userNamespace), 24);
+    check('mount_setattr', mountSetattrCall(SYS.mountSetattr, fd, '', AT_EMPTY_PATH, attributes, 32), source);
+    check('move_mount', moveMountCall(SYS.moveMount, fd, '', AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH), target);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 export const S_IFMT = 0o170000;
 export const S_IFCHR = 0o020000;
 export const S_IFBLK = 0o060000;

@@ -122,12 +122,13 @@ export interface RootfsStore {
    */
   prepare(containerId: string, imageId: string, options?: { bare?: boolean }): Promise<void>;
   /** Mounts for the shim to make. The layer must be prepared. */
-  mounts(containerId: string): RootfsMount[];
+  /** `seen`: where a container finds the directories of ours, when that is elsewhere. */
+  mounts(containerId: string, seen?: (path: string) => string): RootfsMount[];
   /**
    * Calls `work` with a path under which the whole root filesystem is mounted (the running container's own view or a mount
    * made for the call, undone after the last user left).
    */
-  withMounted<T>(containerId: string, work: (root: string) => Promise<T>): Promise<T>;
+  withMounted<T>(containerId: string, work: (root: string, isOwn: boolean) => Promise<T>): Promise<T>;
   /** The writable layer as an uncompressed OCI layer tar (with .wh. whiteouts). */
   diff(containerId: string): AsyncIterable<Uint8Array>;
   changes(containerId: string): Promise<Change[]>;

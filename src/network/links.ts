@@ -53,11 +53,14 @@ export class Links {
   readonly directory: string;
   #setup: string;
   #spares: SpareNamespaces;
+  #owner: string | undefined;
 
-  constructor(directory: string, options: { ipv6: boolean; clock: Clock }) {
+  /** `owner`: the user namespace that owns what is made; the host's unless told. */
+  constructor(directory: string, options: { ipv6: boolean; clock: Clock; owner?: string }) {
     this.directory = directory;
     this.#setup = setupScript(options.ipv6);
-    this.#spares = new SpareNamespaces(this.#setup, options.clock);
+    this.#owner = options.owner;
+    this.#spares = new SpareNamespaces(this.#setup, options.clock, options.owner);
   }
 
   path(sandboxId: string): string {
@@ -69,6 +72,8 @@ export class Links {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     await writeFile(path, '', { mode: 0o444 });
     if (this.#spares.take((spare) => mount(spare, path, '', MS.BIND))) return;
+    // Who is in another user namespace can mount nothing in ours.
+    if (this.#owner) return this.#spares.make((made) => mount(made, path, '', MS.BIND));
     await runTool('unshare', [`--net=${path}`, 'sh', '-c', this.#setup], { deadline: DEADLINE_MS });
   }
 

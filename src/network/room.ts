@@ -39,7 +39,7 @@ export interface NetworkRoom extends Room {
 
 export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }): Promise<NetworkRoom> {
   const { config, log, clock, bus, store, reactor, host } = deps;
-  const links = new Links(join(config.execRoot, 'netns'), { ipv6: host.ipv6, clock });
+  const links = new Links(join(config.execRoot, 'netns'), { ipv6: host.ipv6, clock, owner: deps.remap?.namespace });
   const tag = tagOf(config.dataRoot);
   /** Families in which we made the host a router; kept, for at the next start it is one already. */
   const guards = store.collection<{ family: 4 | 6 }>(FORWARDING);

@@ -4,13 +4,16 @@
  * after a container took one, and go when none did for a while.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { internal } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
+import { withDeadline } from '../lib/deadline.ts';
 
 /** How many stand ready. */
 const SPARES = 2;
 /** After a container took one, and the busy moment of its start is over. */
 const REFILL_MS = 150;
 const IDLE_MS = 30_000;
+const MAKE_MS = 15_000;
 
 interface Spare {
   child: ChildProcess;
@@ -23,10 +26,13 @@ export class SpareNamespaces {
   #cancelIdle = (): void => {};
   #closed = false;
   #script: string;
+  #command: string[];
   #clock: Clock;
 
   /** `setup`: shell commands that make a new namespace what containers get. */
-  constructor(setup: string, clock: Clock) {
+  constructor(setup: string, clock: Clock, owner?: string) {
+    const unshare = ['unshare', '--net', 'sh', '-c'];
+    this.#command = owner ? ['nsenter', `--user=${owner}`, ...unshare] : unshare;
     this.#script = `${setup} && echo ready && read -r end`;
     this.#clock = clock;
   }
@@ -59,7 +65,7 @@ export class SpareNamespaces {
   }
 
   #make(): void {
-    const child = spawn('unshare', ['--net', 'sh', '-c', this.#script], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const child = this.#spawn();
     const spare: Spare = { child, ready: false };
     this.#spares.add(spare);
     const gone = (): void => void this.#spares.delete(spare);
@@ -67,6 +73,33 @@ export class SpareNamespaces {
     child.stdin!.on('error', gone);
     child.stdout!.once('data', () => (spare.ready = true)).on('error', gone);
     child.unref();
+  }
+
+  #spawn(): ChildProcess {
+    const [command = '', ...args] = this.#command;
+    return spawn(command, [...args, this.#script], { stdio: ['pipe', 'pipe', 'ignore'] });
+  }
+
+  /** Makes one now, and hands it to `use` like `take`. */
+  async make(use: (path: string) => void): Promise<void> {
+    const child = this.#spawn();
+    child.stdin!.on('error', () => {});
+    try {
+      await withDeadline(
+        'making a network namespace',
+        MAKE_MS,
+        undefined,
+        () =>
+          new Promise<void>((resolve, reject) => {
+            child.once('error', reject);
+            child.once('exit', (code) => reject(internal(`a network namespace could not be made: ended with ${code}`)));
+            child.stdout!.once('data', () => resolve());
+          }),
+      );
+      use(`/proc/${child.pid}/ns/net`);
+    } finally {
+      child.stdin!.end();
+    }
   }
 
   #drop(): void {

@@ -4,6 +4,7 @@ import type { Api } from '../api/kit.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Config } from '../config/config.ts';
 import type { HostFacts } from '../host/port.ts';
+import type { UserRemap } from '../host/user-remap.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Store } from '../store/port.ts';
 import type { Reactor } from './reactor.ts';
@@ -16,6 +17,8 @@ export interface RoomDeps {
   store: Store;
   reactor: Reactor;
   host: HostFacts;
+  /** Set when containers' users are none of the host. */
+  remap?: UserRemap;
 }
 
 export interface Room {

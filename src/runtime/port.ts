@@ -39,6 +39,8 @@ export interface TaskSpec {
   runtime: string;
   /** True when runc's systemd cgroup driver is used. */
   systemdCgroup: boolean;
+  /** Owner of the process's pipes, where it is not root of the host. */
+  owner?: { uid: number; gid: number };
 }
 
 export interface ProcessSpec {

@@ -76,7 +76,7 @@ beforeEach(() => {
       async withMounted(_, work) {
         mounted++;
         try {
-          return await work(root);
+          return await work(root, false);
         } finally {
           mounted--;
         }

@@ -72,7 +72,7 @@ const rootfs = (calls: Calls): RootfsStore => {
       known.add(id);
     },
     mounts: () => [],
-    withMounted: (_, work) => work('/nonexistent'),
+    withMounted: (_, work) => work('/nonexistent', false),
     async *diff() {},
     changes: async () => [],
     usage: async () => ({ sizeRw: 10, sizeRootFs: 100 }),

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parseGit } from '../../src/build/fetch.ts';
 import { openDirectories } from '../../src/build/mount-open.ts';
-import { loadConfig, parseCommandLine } from '../../src/config/load.ts';
+import { subordinateIds } from '../../src/host/user-remap.ts';
 import { runtimeWarnings } from '../../src/runtime/version-gate.ts';
 
 describe('a runtime', () => {
@@ -38,17 +38,16 @@ describe('a runtime', () => {
   });
 });
 
-test('remapping of users is refused rather than left out', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'security-config-'));
-  const file = join(directory, 'daemon.json');
-  const load = (text: string, ...flags: string[]) => {
-    writeFileSync(file, text);
-    return () => loadConfig(parseCommandLine(['--config-file', file, ...flags]));
-  };
-  expect(load('{}', '--userns-remap=default')).toThrow('--userns-remap is not supported yet');
-  expect(load('{"userns-remap":"nobody:nogroup"}')).toThrow('--userns-remap is not supported yet');
-  expect(load('{}', '--userns-remap=')).not.toThrow();
-  rmSync(directory, { recursive: true });
+describe('subordinate ids', () => {
+  const text = '# none\nother:1:2\nuser:100000:65536\n1000:300000:10\nuser:x:5\nuser:7:0\nuser\n';
+
+  test('are those of a user by name or number, one range after the other', () => {
+    expect(subordinateIds(text, ['user', '1000'])).toEqual([
+      { containerID: 0, hostID: 100_000, size: 65_536 },
+      { containerID: 65_536, hostID: 300_000, size: 10 },
+    ]);
+    expect(subordinateIds(text, ['nobody'])).toEqual([]);
+  });
 });
 
 test.each(['--upload-pack=x', '-x#main', 'ext::sh -c x', 'https://host/x.git#-x', 'fd::3/x'])(

@@ -38,6 +38,8 @@ export interface RootfsRecord {
 
 interface Mounted {
   path: string;
+  /** It is the running container's own mount. */
+  isOwn: boolean;
   users: number;
 }
 
@@ -140,15 +142,16 @@ export class OverlayRootfs implements RootfsStore {
     return { lower: this.#lower(record), upper: this.#upper(record), work };
   }
 
-  mounts(containerId: string): RootfsMount[] {
-    const record = this.#record(containerId);
-    return [{ type: 'overlay', source: 'overlay', options: overlayOptions(this.#stack(record)) }];
+  mounts(containerId: string, seen = (path: string): string => path): RootfsMount[] {
+    const { lower, upper, work } = this.#stack(this.#record(containerId));
+    const stack = { lower: lower.map(seen), upper: seen(upper), work: seen(work) };
+    return [{ type: 'overlay', source: 'overlay', options: overlayOptions(stack) }];
   }
 
-  async withMounted<T>(containerId: string, work: (root: string) => Promise<T>): Promise<T> {
+  async withMounted<T>(containerId: string, work: (root: string, isOwn: boolean) => Promise<T>): Promise<T> {
     const mounted = await this.#lanes.run(containerId, () => this.#mount(containerId));
     try {
-      return await work(mounted.path);
+      return await work(mounted.path, mounted.isOwn);
     } finally {
       await this.#lanes.run(containerId, async () => {
         if (--mounted.users) return;
@@ -165,10 +168,10 @@ export class OverlayRootfs implements RootfsStore {
       return known;
     }
     const record = this.#record(containerId);
-    const mounted = { path: join(this.#merged, record.mountId), users: 1 };
+    const mounted = { path: join(this.#merged, record.mountId), users: 1, isOwn: false };
     await mkdir(mounted.path, { recursive: true, mode: 0o700 });
     try {
-      await this.#mountView(record, mounted.path);
+      mounted.isOwn = await this.#mountView(record, mounted.path);
       mount('', mounted.path, '', MS.PRIVATE);
     } catch (error) {
       await this.#unmount(mounted.path);
@@ -179,11 +182,14 @@ export class OverlayRootfs implements RootfsStore {
   }
 
   /** Two overlays over one upper directory do not see each other's changes: a running container's own is used. */
-  async #mountView(record: RootfsRecord, target: string): Promise<void> {
-    const upper = `upperdir=${this.#upper(record)}`;
-    const own = (await readMountInfo()).find((mounted) => mounted.superOptions.includes(upper));
+  async #mountView(record: RootfsRecord, target: string): Promise<boolean> {
+    // By its end: a container whose users are remapped mounts it from elsewhere.
+    const upper = `/${record.mountId}/diff`;
+    const isUpper = (option: string): boolean => option.startsWith('upperdir=') && option.endsWith(upper);
+    const own = (await readMountInfo()).find((mounted) => mounted.superOptions.some(isUpper));
     if (own) mount(own.target, target, '', MS.BIND);
     else await this.#mountOverlay(this.#stack(record), target);
+    return own !== undefined;
   }
 
   /** Devices and setuid programs of an image mean nothing in the daemon's own view of it. */

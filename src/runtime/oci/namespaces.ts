@@ -1,7 +1,7 @@
 /** Which namespaces a container gets of its own, joins, or shares with the host. */
 import type { HostSettings } from './docker-types.ts';
 import { joinedContainer } from './docker-types.ts';
-import type { IdMapping, Namespace } from './spec-types.ts';
+import type { Namespace } from './spec-types.ts';
 
 export interface NamespaceInput {
   settings: HostSettings;
@@ -11,7 +11,7 @@ export interface NamespaceInput {
   /** Pid of the container's init that `container:<id>` of the mode names. */
   joined: { pid?: number; ipc?: number };
   /** Set when ids are remapped and the container did not ask for the host's user namespace. */
-  idMappings?: { uid: IdMapping[]; gid: IdMapping[] };
+  idMappings?: { namespace: string };
 }
 
 const procPath = (pid: number | undefined, kind: string): string => `/proc/${pid}/ns/${kind}`;
@@ -26,11 +26,9 @@ function shared(kind: 'pid' | 'ipc', mode: string | null | undefined, pid: numbe
   return joinedContainer(mode) ? [{ type: kind, path: procPath(pid, kind) }] : [{ type: kind }];
 }
 
-function user(input: NamespaceInput): Namespace[] {
-  if (!input.idMappings || input.settings.UsernsMode === 'host') return [];
-  // Who shares a namespace with another container must share the user namespace that owns it.
-  const donor = input.joined.ipc ?? input.joined.pid;
-  return donor ? [{ type: 'user', path: procPath(donor, 'user') }] : [{ type: 'user' }];
+/** One for all: who shares a namespace with another container must be in the user namespace that owns it. */
+function user({ idMappings, settings }: NamespaceInput): Namespace[] {
+  return idMappings && settings.UsernsMode !== 'host' ? [{ type: 'user', path: idMappings.namespace }] : [];
 }
 
 export function containerNamespaces(input: NamespaceInput): Namespace[] {

@@ -42,7 +42,8 @@ export interface SpecInput {
   joined?: { pid?: number; ipc?: number };
   /** The root filesystem, relative to the bundle or absolute. */
   rootPath?: string;
-  idMappings?: { uid: IdMapping[]; gid: IdMapping[] };
+  /** `namespace`: path of the user namespace that has them. */
+  idMappings?: { namespace: string; uid: IdMapping[]; gid: IdMapping[] };
   /** Set without root: what only root may set is left out. */
   rootless?: boolean;
 }
@@ -55,6 +56,8 @@ export type SpecDaemonConfig = Pick<
 /** The version of the specification this follows; runtimes take any 1.x. */
 const OCI_VERSION = '1.0.2';
 
+const PING_GROUPS = 'net.ipv4.ping_group_range';
+
 /** cgroupfs: `/docker/<id>`; systemd: `system.slice:docker:<id>`, which becomes system.slice/docker-<id>.scope. */
 export function cgroupsPath(id: string, parent: string, driver: 'cgroupfs' | 'systemd'): string {
   if (driver === 'systemd') return `${parent || 'system.slice'}:docker:${id}`;
@@ -62,12 +65,16 @@ export function cgroupsPath(id: string, parent: string, driver: 'cgroupfs' | 'sy
 }
 
 /** Docker gives a domain name to setdomainname through a sysctl, and only in a uts namespace of the container's own. */
-function sysctls({ config, hostConfig, side, rootless }: SpecInput): Record<string, string> {
+function sysctls({ config, hostConfig, side, rootless, idMappings }: SpecInput): Record<string, string> {
   const mode = hostConfig.NetworkMode ?? '';
   const ownNetwork = mode !== 'host' && joinedContainer(mode) === undefined;
   const domain: Record<string, string> =
     config.Domainname && hostConfig.UTSMode !== 'host' ? { 'kernel.domainname': config.Domainname } : {};
-  return { ...domain, ...(ownNetwork && !rootless ? side.sysctls : {}), ...hostConfig.Sysctls };
+  const defaults = { ...side.sysctls };
+  // The kernel takes only groups that the namespace has.
+  if (idMappings && hostConfig.UsernsMode !== 'host' && PING_GROUPS in defaults)
+    defaults[PING_GROUPS] = `0 ${(idMappings.gid[0]?.size ?? 1) - 1}`;
+  return { ...domain, ...(ownNetwork && !rootless ? defaults : {}), ...hostConfig.Sysctls };
 }
 
 function buildProcess(input: SpecInput, capabilities: string[], security: SecurityOptions): ProcessSpecification {

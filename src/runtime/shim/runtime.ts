@@ -106,7 +106,9 @@ class ShimRuntime implements Runtime {
   }
 
   async #ask(shim: Shim, spec: TaskSpec, runtime: string, pipes: Pipes): Promise<number> {
-    const options = create(OptionsSchema, { binaryName: runtime, root: this.#root, systemdCgroup: spec.systemdCgroup });
+    const { systemdCgroup, owner } = spec;
+    const owned = owner ? { ioUid: owner.uid, ioGid: owner.gid } : {};
+    const options = create(OptionsSchema, { binaryName: runtime, root: this.#root, systemdCgroup, ...owned });
     // The bare name: the shim does not know the usual prefix of type URLs.
     const any = create(AnySchema, { typeUrl: OptionsSchema.typeName, value: toBinary(OptionsSchema, options) });
     const { id, bundle, terminal } = spec;
