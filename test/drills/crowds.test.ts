@@ -137,9 +137,9 @@ describe('life after life', () => {
     const clients = 8;
     const cycle = async (name: string): Promise<void> => {
       const post = async (path: string, body?: object, wanted = [204]): Promise<any> => {
-        const { status, text, json } = await daemon.api('POST', path, body);
-        expect(wanted, `${path}: ${text}`).toContain(status);
-        return text.startsWith('{') ? json : undefined;
+        const answer = await daemon.api('POST', path, body);
+        expect(wanted, `${path}: ${answer.text}`).toContain(answer.status);
+        return answer.text.startsWith('{') ? answer.json : undefined;
       };
       await post(`/containers/create?name=${name}`, { Image: daemon.image, Cmd: ['sleep', '1000'] }, [201]);
       await post(`/containers/${name}/start`);

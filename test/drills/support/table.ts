@@ -2,14 +2,15 @@
  * The table of drills in docs/drills.md, written by the runs themselves: each file tells what it did when it ends; with DRILLS=all
  * the page is put together from what all of them told.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface DrillRow {
   /** The number in the list of drills; several files may share one. */
   drill: number;
   what: string;
-  cases: number;
+  /** `all`: always all of them, by other suites. */
+  cases: number | 'all';
   /** What was seen, in words. */
   outcome: string;
   /** Counts and measurements of this run. */
@@ -40,12 +41,45 @@ export function tell(row: DrillRow): void {
   if (all) writeFileSync(join(repository, 'docs/drills.md'), page());
 }
 
+/** Drills that other suites run, always in full. */
+const ELSEWHERE: DrillRow[] = [
+  {
+    drill: 11,
+    what: 'Hostile archives through pull, load, import, cp and build',
+    cases: 'all',
+    outcome: 'a sentinel tree outside never changes; memory, time and disk are capped',
+    where: [
+      'test/integration/layers-hostile.test.ts',
+      'test/integration/load-hostile.test.ts',
+      'test/integration/archive-hostile.test.ts',
+    ],
+  },
+  {
+    drill: 12,
+    what: 'cp against a container that swaps symlinks, with helpers of its own in it',
+    cases: 'all',
+    outcome: 'nothing outside is read or written; nothing of the image runs on the host',
+    where: ['test/integration/archive-hostile.test.ts', 'test/integration/archive-paths.test.ts'],
+  },
+  {
+    drill: 13,
+    what: 'A hostile registry: wrong digests and sizes, redirects, cut and slow bodies, confused manifests, loops',
+    cases: 'all',
+    outcome: 'an error with its cause or another try; credentials stay with the host that was asked',
+    where: ['test/integration/registry-faults.test.ts', 'test/integration/push-faults.test.ts'],
+  },
+];
+
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
 function page(): string {
   const rows = readdirSync(output)
     .sort()
-    .map((name) => JSON.parse(readFileSync(join(output, name), 'utf8')) as DrillRow);
+    .map((name) => JSON.parse(readFileSync(join(output, name), 'utf8')) as DrillRow)
+    .concat(ELSEWHERE)
+    .sort((a, b) => a.drill - b.drill);
+  for (const file of rows.flatMap(({ where }) => where))
+    if (!existsSync(join(repository, file))) throw new Error(`the table of drills names ${file}, which is not there`);
   const line = (row: DrillRow): string =>
     `| ${[row.drill, row.what, row.cases, row.outcome, row.figures ?? '', row.where.map((file) => `\`${file}\``).join(', ')].map((text) => cell(String(text))).join(' | ')} |`;
   return `# Drills
