@@ -48,13 +48,13 @@ async function follow(client: DaemonClient, json: boolean): Promise<number> {
   process.once('SIGINT', () => stop.abort());
   process.once('SIGTERM', () => stop.abort());
   process.stdout.on('error', () => stop.abort());
-  for await (const fact of client.lines<WireFact & { dropped?: number; connected?: boolean }>(
-    '/reactord/feed',
+  for await (const fact of client.lines<WireFact & { skipped?: number; connected?: boolean }>(
+    '/reactord/feed?whole=1',
     stop.signal,
   )) {
     if (fact.connected) continue;
     if (json) process.stdout.write(`${JSON.stringify(fact)}\n`);
-    else if (fact.dropped) process.stdout.write(`(${fact.dropped} facts were too fast for this reader)\n`);
+    else if (fact.skipped) process.stdout.write(`(${fact.skipped} facts were too fast for this reader)\n`);
     else
       process.stdout.write(
         `${new Date(timeOf(fact)).toISOString()} ${fact.type} ${fact.id.slice(0, 12)} ${factText(fact)}\n`,

@@ -1,19 +1,9 @@
 /** In words: where an actor is, how it got there, what it waits for. Pure; the page and the terminal say the same. */
+import { usualDurations } from './past.ts';
 import { type ActorView, eventText } from './view.ts';
+import { timeOf, type WireFact } from './wire.ts';
 
-/** A fact as it comes over the wire. */
-export interface WireFact {
-  seq: number;
-  timeNano: string;
-  topic: string;
-  type: string;
-  action: string;
-  id: string;
-  attributes: Record<string, string>;
-  data?: Record<string, unknown>;
-}
-
-export const timeOf = (fact: Pick<WireFact, 'timeNano'>): number => Number(BigInt(fact.timeNano) / 1_000_000n);
+export { timeOf, type WireFact };
 
 export function span(ms: number): string {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
@@ -23,16 +13,32 @@ export function span(ms: number): string {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
-/** What the actor waits for now: its timers and running effects, longest first. */
-export function waitingFor(actor: ActorView, now: number): string[] {
+/** Effects that last as long as what they look after; they are never late. */
+const OPEN_ENDED = /wait|probe|watch|serve|stage/i;
+/** An effect that runs longer than this, and much longer than it usually does, is late. */
+const LATE_MS = 30_000;
+const LATE_TIMES = 10;
+
+export const isLate = (effect: ActorView['effects'][number], now: number, usual: number | undefined): boolean =>
+  !OPEN_ENDED.test(effect.name) && now - effect.startedAt > Math.max(LATE_MS, (usual ?? 0) * LATE_TIMES);
+
+/** What the actor waits for now: its timers and running effects, longest first; `usual` are their usual durations. */
+export function waitingFor(actor: ActorView, now: number, usual: ReadonlyMap<string, number> = new Map()): string[] {
   const effects = [...actor.effects]
     .sort((a, b) => a.startedAt - b.startedAt)
-    .map((effect) => `effect ${effect.name}, running for ${span(now - effect.startedAt)}`);
-  const timers = actor.timers.map((timer) => `timer ${timer.event} in ${span(timer.dueAt - now)}`);
+    .map((effect) => {
+      const known = OPEN_ENDED.test(effect.name) ? undefined : usual.get(effect.name);
+      const late = isLate(effect, now, known) ? ': it is late' : '';
+      const usually = known === undefined ? '' : ` (usually ${span(known)})`;
+      return `effect ${effect.name}, running for ${span(now - effect.startedAt)}${usually}${late}`;
+    });
+  const timers = actor.timers.map((timer) => `timer ${eventText(timer.event)} in ${span(timer.dueAt - now)}`);
   return [...timers, ...effects];
 }
 
-const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+/** Whole ids are cut to the twelve digits that people know. */
+const text = (value: unknown): string =>
+  (typeof value === 'string' ? value : (JSON.stringify(value) ?? '')).replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
 
 /** One fact in a line. */
 export function factText(fact: WireFact): string {
@@ -61,29 +67,33 @@ export function factText(fact: WireFact): string {
 /** How far before a transition the command that caused it is looked for. */
 const CAUSE_WINDOW_MS = 30_000;
 
+/** A command is about an actor when its path names the id, its short form or the name. */
+export function isAbout(fact: WireFact, actor: { id: string; name: string }): boolean {
+  if (fact.topic !== 'command') return false;
+  const parts = String(fact.data?.path ?? '').split(/[/?]/);
+  return parts.some((part) => (part === actor.name && part !== '') || (part.length >= 12 && actor.id.startsWith(part)));
+}
+
 /**
- * The chain that led to an actor's last transition: the last API command about it, then everything of the actor since. `facts` are in order and
- * hold commands of the whole daemon; a command is about the actor when its path names the id, its short form or the name.
+ * The chain that led to an actor's last transition: the last API command about it, then everything of the actor since, and the command's
+ * answer. `facts` are in order and hold commands of the whole daemon.
  */
 export function causalChain(facts: readonly WireFact[], actor: { id: string; name: string }): WireFact[] {
   const mine = facts.filter((fact) => fact.id === actor.id && fact.topic !== 'command');
   const last = mine.findLastIndex((fact) => fact.topic === 'transition');
   if (last < 0) return [];
-  const about = (fact: WireFact): boolean => {
-    const parts = text(fact.data?.path ?? '').split(/[/?]/);
-    return parts.some((part) => part === actor.name || (part.length >= 12 && actor.id.startsWith(part)));
-  };
   const end = mine[last]!;
   const command = facts.findLast(
     (fact) =>
-      fact.topic === 'command' &&
       fact.data?.status === undefined &&
-      about(fact) &&
       timeOf(fact) <= timeOf(end) &&
-      timeOf(end) - timeOf(fact) < CAUSE_WINDOW_MS,
+      timeOf(end) - timeOf(fact) < CAUSE_WINDOW_MS &&
+      isAbout(fact, actor),
   );
   const start = command?.seq ?? mine[Math.max(0, last - 5)]!.seq;
-  return [...(command ? [command] : []), ...mine.filter((fact) => fact.seq > start && fact.seq <= end.seq)];
+  const chain = [...(command ? [command] : []), ...mine.filter((fact) => fact.seq > start && fact.seq <= end.seq)];
+  const answer = command && facts.find((fact) => fact.cause === command.seq);
+  return answer ? [...chain, answer].sort((a, b) => a.seq - b.seq) : chain;
 }
 
 /** A container that exits and starts again and again: at least three times in the last minute. */
@@ -100,13 +110,15 @@ export function explain(actor: ActorView, facts: readonly WireFact[], now: numbe
     `${actor.kind} ${actor.name || actor.id.slice(0, 12)} is ${actor.state}, for ${span(now - actor.since)}`,
   ];
   if (flapping(facts, now)) lines.push('It is flapping: it restarted at least three times in the last minute.');
-  const waits = waitingFor(actor, now);
+  const own = facts.filter((fact) => fact.id === actor.id);
+  const waits = waitingFor(actor, now, usualDurations(own));
   lines.push(
     '',
     'Waiting for:',
     ...(waits.length ? waits : ['nothing but a command or news from outside']).map((wait) => `  ${wait}`),
   );
   lines.push('', 'It would accept:', `  ${actor.accepts.join(', ') || 'nothing'}`);
+  if (actor.news.length) lines.push('', 'News that would move it:', `  ${actor.news.join(', ')}`);
   const chain = causalChain(facts, actor);
   lines.push('', 'How it got here:');
   for (const fact of chain) lines.push(`  ${new Date(timeOf(fact)).toISOString().slice(11, 23)}  ${factText(fact)}`);

@@ -7,6 +7,12 @@ export function createVisualizerRoom(deps: RoomDeps & { label: VisualizerSource[
     boot: async () => {},
     stop: async () => {},
     routes: (api) =>
-      visualizerRoutes(api, { reactor: deps.reactor, bus: deps.bus, journal: deps.store.journal, label: deps.label }),
+      visualizerRoutes(api, {
+        reactor: deps.reactor,
+        bus: deps.bus,
+        clock: deps.clock,
+        journal: deps.store.journal,
+        label: deps.label,
+      }),
   };
 }

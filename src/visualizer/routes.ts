@@ -1,22 +1,24 @@
 /** What the visualizer, the monitor and `reactord explain` read, under /reactord on the daemon's own socket. Reads only. */
-import { type Api, integer, jsonStream, text } from '../api/kit.ts';
+import { type Api, flag, integer, text } from '../api/kit.ts';
+import { streamAnswer } from '../api/stream.ts';
 import type { Bus } from '../bus/bus.ts';
-import type { Fact } from '../bus/fact.ts';
 import { notFound } from '../errors.ts';
+import type { Clock } from '../lib/clock.ts';
 import type { Entry, Reactor } from '../reactor/reactor.ts';
 import type { Journal } from '../store/port.ts';
+import { feedLines } from './feed.ts';
 import { activeNodes, chartOf, factJson, viewActor } from './view.ts';
 
 export interface VisualizerSource {
   reactor: Reactor;
   bus: Bus;
+  clock: Clock;
   journal: Journal;
   /** What people call an actor, and its Compose project; '' where it has none. */
   label(kind: string, id: string): { name: string; project: string };
 }
 
 const HISTORY_LIMIT = 10_000;
-const FEED_CAPACITY = 4096;
 
 export function visualizerRoutes(api: Api, source: VisualizerSource): void {
   const { reactor, journal } = source;
@@ -57,10 +59,11 @@ export function visualizerRoutes(api: Api, source: VisualizerSource): void {
     const afterSeq = integer(c, 'after');
     return c.json(journal.read({ limit, topics, afterSeq }).map(factJson));
   });
+  /** `whole=1`: nothing is left out under load. */
   api.get('/reactord/feed', (c) => {
-    const subscription = source.bus.subscribe({ name: 'visualizer', capacity: FEED_CAPACITY });
-    c.get('gone').addEventListener('abort', () => subscription.close(), { once: true });
-    return jsonStream(c, feed(subscription), { separator: '\n' });
+    const { bus, clock } = source;
+    const lines = feedLines({ bus, clock, whole: flag(c, 'whole'), gone: c.get('gone') });
+    return streamAnswer(c, lines, 'application/json');
   });
 }
 
@@ -75,17 +78,4 @@ const idOf = (find: () => string, fallback: string): string => {
 function history(journal: Journal, id: string, topics: string | undefined, limit: number | undefined): object[] {
   const facts = journal.read({ id, topics: topics?.split(','), limit: Math.min(limit ?? 1000, HISTORY_LIMIT) });
   return facts.map(factJson);
-}
-
-/** Facts as they come; a line {dropped} tells when the reader was too slow for some. */
-async function* feed(subscription: AsyncIterable<Fact> & { readonly dropped: number }): AsyncGenerator<object> {
-  let told = 0;
-  yield { connected: true };
-  for await (const fact of subscription) {
-    if (subscription.dropped > told) {
-      told = subscription.dropped;
-      yield { dropped: told };
-    }
-    yield factJson(fact);
-  }
 }

@@ -18,7 +18,10 @@ export interface ActorView {
   transitions: number;
   effects: { name: string; startedAt: number }[];
   timers: { event: string; dueAt: number }[];
+  /** Commands that the present states have transitions for, with their guard where one always asks: `REMOVE [isForced]`. */
   accepts: string[];
+  /** News that would move it: what effects and the runtime tell. */
+  news: string[];
 }
 
 interface ScheduledEvent {
@@ -37,15 +40,27 @@ function timersOf(actor: AnyActorRef): ActorView['timers'] {
     .map((entry) => ({ event: entry.event.type, dueAt: entry.startedAt + entry.delay }));
 }
 
-/** Events by name that the current states have transitions for; those of timers and effects are left out. */
+/** What the runtime and effects tell an actor; everything else that has a name is a command. */
+const NEWS = new Set(['EXIT', 'OOM', 'HEALTH', 'REVISE', 'STAGE_DONE', 'STAGE_FAILED']);
+
+export const isNews = (event: string): boolean => NEWS.has(/^\w*/.exec(event)![0]);
+
+/** Events by name that the current states have transitions for; those of timers and invoked effects are left out. */
 export function acceptedEvents(snapshot: unknown): string[] {
   const nodes = (snapshot as { _nodes?: AnyStateNode[] })._nodes ?? [];
-  const names = nodes.flatMap((node) => node.ownEvents as string[]);
-  return [...new Set(names)].filter((name) => !name.startsWith('xstate.')).sort();
+  // A guard is only worth telling when no transition for the event goes without one.
+  const guards = new Map<string, string | undefined>();
+  for (const [name, transitions] of nodes.flatMap((node) => [...node.transitions])) {
+    if (name === '' || name.startsWith('xstate.')) continue;
+    const asked = transitions.map(({ guard }: { guard?: unknown }) => nameOf(guard));
+    const free = asked.includes(undefined) || (guards.has(name) && guards.get(name) === undefined);
+    guards.set(name, free ? undefined : asked.join(' or '));
+  }
+  return [...guards].map(([name, guard]) => (guard ? `${name} [${guard}]` : name)).sort();
 }
 
 export function viewActor(entry: Entry, name: string): ActorView {
-  const snapshot = entry.actor.getSnapshot() as unknown;
+  const events = acceptedEvents(entry.actor.getSnapshot());
   return {
     kind: entry.kind,
     id: entry.id,
@@ -56,7 +71,8 @@ export function viewActor(entry: Entry, name: string): ActorView {
     transitions: entry.transitions,
     effects: [...entry.effects.values()].map(({ name: effect, startedAt }) => ({ name: effect, startedAt })),
     timers: timersOf(entry.actor),
-    accepts: acceptedEvents(snapshot),
+    accepts: events.filter((event) => !isNews(event)),
+    news: events.filter(isNews),
   };
 }
 

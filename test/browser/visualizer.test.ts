@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -91,16 +91,39 @@ describe('the page', () => {
   it('follows a live transition', async () => {
     await choose('steady');
     daemon.ok('pause', 'steady');
-    await page.locator('#view [data-on=true]', { hasText: 'paused' }).first().waitFor();
+    await page.locator('#view [data-on=true][data-state$=".paused"]').waitFor();
+    // The edge just taken is the one that moves.
+    await page.locator('#view .edge.last[data-target$=".paused"]').waitFor();
     daemon.ok('unpause', 'steady');
-    await page.locator('#view [data-on=true]', { hasText: 'up' }).first().waitFor();
+    await page.locator('#view [data-on=true][data-state$=".up"]').waitFor();
+    // Visits are counted on the chart: up once at the start and once now.
+    await page.locator('#view [data-state$=".up"]', { hasText: '2× ·' }).waitFor();
+  });
+
+  it('folds what is far from the current state, and unfolds it by keyboard', async () => {
+    await page.locator('#view [data-state$=".starting"]', { hasText: 'states inside' }).focus();
+    await page.keyboard.press('Enter');
+    await page.locator('#view [data-state$=".preparing"]').waitFor();
+    await page.getByRole('button', { name: 'Open all' }).click();
+    await page.locator('#view [data-state$=".restarting.waiting"]').waitFor();
+    await page.screenshot({ path: join(OUTPUT, 'chart-whole.png') });
+    const size = async (): Promise<number> => (await page.locator('#view svg').boundingBox())!.width;
+    const before = await size();
+    await page.keyboard.press('+');
+    expect(await size()).toBeGreaterThan(before);
+    await page.keyboard.press('0');
+    await page.getByRole('button', { name: 'Fold' }).click();
+    await page.locator('#view [data-state$=".starting"]', { hasText: 'states inside' }).waitFor();
   });
 
   it('tells why it is there, from the API request on', async () => {
     await choose('steady');
     const chain = page.locator('#chain');
     await eventually(async () => (await chain.innerText()).includes('API POST'));
-    expect(await chain.innerText()).toContain('→');
+    expect(await chain.innerText()).toMatch(/→(.|\n)*API POST .*204/);
+    const commands = page.locator('#detail .commands');
+    expect(await commands.innerText()).toContain('PAUSE');
+    expect(await commands.innerText()).not.toContain('EXIT');
   });
 
   it('finds a flapping container by itself', async () => {
@@ -114,14 +137,31 @@ describe('the page', () => {
     expect(feed.text).not.toContain('hunter2');
   });
 
+  it('draws a build as a graph that says what was cached and why a step was not', async () => {
+    const directory = join(daemon.directory, 'build');
+    mkdirSync(directory);
+    const build = (second: string): void => {
+      const text = `FROM ${daemon.image} AS base\nRUN echo one > /one\nRUN echo ${second} > /two\nFROM ${daemon.image}\nCOPY --from=base /two /\n`;
+      writeFileSync(join(directory, 'Dockerfile'), text);
+      daemon.dockerWith({ env: { DOCKER_BUILDKIT: '0' } }, 'build', '--network', 'none', directory);
+    };
+    build('two');
+    build('three');
+    await page.getByRole('tab', { name: 'Builds' }).click();
+    const newest = page.locator('#view .build').first();
+    await newest.locator('g[aria-label*="echo one"][aria-label$="cached"]').waitFor();
+    expect(await newest.locator('g[aria-label*="echo three"]').getAttribute('aria-label')).not.toContain('cached');
+    await page.screenshot({ path: join(OUTPUT, 'builds.png') });
+  });
+
   it('draws swimlanes, the sequence and the journal', async () => {
     for (const [view, selector] of [
       ['Lanes', 'svg[aria-label*="containers over time"]'],
-      ['Sequence', 'svg[aria-label^="sequence"]'],
+      ['Sequence', 'svg[aria-label^="sequence"] .message.transition'],
       ['Journal', 'table[aria-label^="journal"]'],
     ] as const) {
       await page.getByRole('tab', { name: view }).click();
-      await page.locator(`#view ${selector}`).waitFor();
+      await page.locator(`#view ${selector}`).first().waitFor();
       await page.screenshot({ path: join(OUTPUT, `${view.toLowerCase()}.png`) });
     }
     await page.getByRole('tab', { name: 'Chart' }).click();

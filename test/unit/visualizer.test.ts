@@ -35,6 +35,7 @@ const actor: ActorView = {
   effects: [{ name: 'teardown', startedAt: 5500 }],
   timers: [{ event: 'backoff', dueAt: 9200 }],
   accepts: ['KILL', 'STOP'],
+  news: ['EXIT'],
 };
 
 describe('an explanation', () => {

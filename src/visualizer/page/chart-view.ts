@@ -1,153 +1,185 @@
 /// <reference lib="dom" />
-/** The statechart of an actor as SVG, laid out by elkjs: states as boxes in boxes, the current ones lit, the last transition moving. */
-import Elk, { type ElkExtendedEdge, type ElkNode } from 'elkjs/lib/elk.bundled.js';
-import type { ChartNode } from '../view.ts';
+/**
+ * The statechart of an actor as SVG: states as boxes in boxes, the current ones lit, the last transition moving. What leads out of the current
+ * states is drawn in full; the other edges are faint until their state is pointed at or focused.
+ */
+import { collapse, eventOf, type ShownEdge, type ShownNode } from '../collapse.ts';
+import { span } from '../explain.ts';
+import { activeIds, type Visits } from '../past.ts';
+import { type Line, pathOf, place, type Placed } from './chart-layout.ts';
 import { s } from './dom.ts';
 import type { PageChart } from './model.ts';
 
-// CommonJS whose types know only `default` as a member of the module.
-const elk = new (Elk as unknown as typeof Elk.default)();
-const CHARACTER = 6.6;
-
-const OPTIONS = {
-  'elk.algorithm': 'layered',
-  'elk.direction': 'DOWN',
-  'elk.hierarchyHandling': 'INCLUDE_CHILDREN',
-  'elk.layered.spacing.nodeNodeBetweenLayers': '34',
-  'elk.spacing.nodeNode': '22',
-  'elk.padding': '[top=30,left=14,bottom=14,right=14]',
-  'elk.edgeLabels.inline': 'false',
-};
-
-function elkNode(node: ChartNode): ElkNode {
-  const label = node.effects.length ? `${node.key} · ${node.effects.join(', ')}` : node.key;
-  return node.states.length
-    ? { id: node.id, layoutOptions: OPTIONS, labels: [{ text: node.key }], children: node.states.map(elkNode) }
-    : { id: node.id, width: Math.max(70, label.length * CHARACTER + 24), height: 34, labels: [{ text: label }] };
+export interface ChartState {
+  state: string;
+  last: { from: string; to: string } | undefined;
+  visits: Map<string, Visits>;
+  /** Compound states whose inside is shown. */
+  open: ReadonlySet<string>;
+  toggle: (id: string) => void;
 }
 
-/** Edges between the same states become one, its label the events. */
-function elkEdges(chart: PageChart): ElkExtendedEdge[] {
-  const merged = new Map<string, { source: string; target: string; events: string[] }>();
-  for (const { source, target, event, guard } of chart.edges) {
-    const key = `${source}→${target}`;
-    const edge = merged.get(key) ?? { source, target, events: [] };
-    const label = guard ? `${event} [${guard}]` : event;
-    if (!edge.events.includes(label)) edge.events.push(label);
-    merged.set(key, edge);
-  }
-  return [...merged].map(([id, { source, target, events }]) => {
-    const text = events.slice(0, 2).join(', ') + (events.length > 2 ? ` +${events.length - 2}` : '');
-    return { id, sources: [source], targets: [target], labels: [{ text, width: text.length * 5.4, height: 12 }] };
-  });
-}
+const layouts = new WeakMap<PageChart, Map<string, Promise<Placed>>>();
 
-const layouts = new WeakMap<PageChart, Promise<ElkNode>>();
+const boxText = (node: ShownNode): { title: string; lines: string[] } => ({
+  title: node.hidden ? `▸ ${node.key}` : node.key,
+  lines: [
+    ...(node.hidden ? [`${node.hidden} states inside`] : []),
+    ...(node.effects.length ? [`⚙ ${node.effects.join(', ')}`] : []),
+    // Room for visits, so that the first one moves nothing.
+    '00× · 00 min 00 s',
+  ],
+});
 
-function layout(chart: PageChart): Promise<ElkNode> {
-  const known = layouts.get(chart);
-  if (known) return known;
-  const graph = { id: 'graph', layoutOptions: OPTIONS, children: [elkNode(chart.root)], edges: elkEdges(chart) };
-  const laid = elk.layout(graph);
-  layouts.set(chart, laid);
-  return laid;
-}
-
-/** Ids of the active state nodes for a state's text such as running{process: up, health: none}. */
-export function activeIds(chart: PageChart, state: string): Set<string> {
-  const words = new Set(state.match(/[A-Za-z_][\w-]*/g) ?? []);
-  const active = new Set<string>();
-  const walk = (node: ChartNode): void => {
-    for (const child of node.states) {
-      if (!words.has(child.key)) continue;
-      active.add(child.id);
-      walk(child);
-    }
+export async function drawChart(chart: PageChart, look: ChartState): Promise<SVGElement> {
+  const { nodes, edges } = collapse(chart, look.open);
+  const known = layouts.get(chart) ?? new Map<string, Promise<Placed>>();
+  layouts.set(chart, known);
+  const key = [...look.open].sort().join(' ');
+  const placing = known.get(key) ?? place(nodes, edges, boxText);
+  known.set(key, placing);
+  const placed = await placing;
+  const active = activeIds(chart, look.state);
+  const flat = new Map<string, ShownNode>();
+  const walk = (node: ShownNode): void => {
+    flat.set(node.id, node);
+    node.states.forEach(walk);
   };
-  walk(chart.root);
-  return active;
-}
-
-export async function drawChart(
-  chart: PageChart,
-  state: string,
-  last: { from: string; to: string } | undefined,
-): Promise<SVGElement> {
-  const graph = await layout(chart);
-  const active = activeIds(chart, state);
-  const from = last ? activeIds(chart, last.from) : new Set<string>();
-  const to = last ? activeIds(chart, last.to) : new Set<string>();
-  const positions = new Map<string, { x: number; y: number }>();
-  const boxes: SVGElement[] = [];
-  const draw = (node: ElkNode, x: number, y: number): void => {
-    const at = { x: x + (node.x ?? 0), y: y + (node.y ?? 0) };
-    positions.set(node.id, at);
-    if (node.id !== 'graph') {
-      const on = active.has(node.id);
-      boxes.push(
-        s(
-          'g',
-          {
-            role: 'img',
-            'aria-label': `state ${node.labels?.[0]?.text}${on ? ', current' : ''}`,
-            'data-state': node.id,
-            'data-on': on ? 'true' : undefined,
-          },
-          s('rect', {
-            class: on ? 'node on' : 'node',
-            x: at.x,
-            y: at.y,
-            width: node.width,
-            height: node.height,
-            rx: 8,
-          }),
-          s('text', { x: at.x + 12, y: at.y + 20 }, node.labels?.[0]?.text ?? ''),
-        ),
-      );
-    }
-    for (const child of node.children ?? []) draw(child, at.x, at.y);
-  };
-  draw(graph, 0, 0);
-  const lines = (graph.edges ?? []).map((edge) =>
-    drawEdge(edge, positions, from.has(edge.sources[0]!) && to.has(edge.targets[0]!)),
-  );
-  return s(
+  nodes.forEach(walk);
+  const moved = lastEdge(chart, look, edges);
+  const inner = [...placed.boxes.keys()].filter((id) => flat.get(id)?.states.length === 0);
+  const outer = [...placed.boxes.keys()].filter((id) => flat.get(id)?.states.length);
+  const byId = new Map(edges.map((edge) => [edge.id, edge]));
+  const box = (id: string): SVGElement => drawBox(flat.get(id)!, placed, active.has(id), look, edges);
+  const line = (item: Line): SVGElement =>
+    drawLine(item, byId.get(item.id)!, {
+      near: byId.get(item.id)!.all.some(({ source }) => active.has(source)),
+      last: item.id === moved,
+    });
+  const svg = s(
     'svg',
     {
-      viewBox: `0 0 ${graph.width} ${graph.height}`,
-      width: graph.width,
-      height: graph.height,
+      viewBox: `0 0 ${placed.width} ${placed.height}`,
       class: 'chart',
       role: 'group',
-      'aria-label': 'statechart',
+      'aria-label': `statechart, now ${look.state || 'not there'}`,
+      'data-width': placed.width,
+      'data-height': placed.height,
     },
+    arrowHead(),
+    ...outer.map(box),
+    ...placed.lines.map(line),
+    ...inner.map(box),
+  );
+  lightOnHover(svg);
+  return svg;
+}
+
+const arrowHead = (): SVGElement =>
+  s(
+    'defs',
+    {},
     s(
-      'defs',
-      {},
-      s(
-        'marker',
-        { id: 'tip', viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: 'auto' },
-        s('path', { d: 'M0,0L8,4L0,8z', class: 'soft' }),
-      ),
+      'marker',
+      {
+        id: 'tip',
+        viewBox: '0 0 8 8',
+        refX: 7,
+        refY: 4,
+        markerWidth: 8,
+        markerHeight: 8,
+        orient: 'auto',
+        markerUnits: 'userSpaceOnUse',
+      },
+      s('path', { d: 'M0,0L8,4L0,8z', class: 'tip' }),
     ),
-    ...boxes,
-    ...lines,
+  );
+
+/** The drawn edge of the last transition: of those that lead from what was current to what is, the one that changed the most. */
+function lastEdge(chart: PageChart, { last }: ChartState, edges: readonly ShownEdge[]): string | undefined {
+  if (!last) return undefined;
+  const [from, to] = [activeIds(chart, last.from), activeIds(chart, last.to)];
+  return edges.find(({ source, target }) => from.has(source) && !to.has(source) && to.has(target) && !from.has(target))
+    ?.id;
+}
+
+function drawBox(node: ShownNode, placed: Placed, on: boolean, look: ChartState, edges: ShownEdge[]): SVGElement {
+  const { x, y, width, height } = placed.boxes.get(node.id)!;
+  const visit = look.visits.get(node.id);
+  const visited = visit ? `${visit.count}× · ${span(visit.ms)}` : '';
+  const { title } = boxText(node);
+  const lines = [
+    ...(node.hidden ? [`${node.hidden} states inside`] : []),
+    ...(node.effects.length ? [`⚙ ${node.effects.join(', ')}`] : []),
+    visited,
+  ].filter(Boolean);
+  const open = node.states.length > 0;
+  const folds = open || node.hidden > 0;
+  const out = edges
+    .flatMap(({ all }) => all)
+    .filter(({ source }) => source === node.id)
+    .map((edge) => `${eventOf(edge)} → ${nameOf(edge.target)}`);
+  const act = folds ? (): void => look.toggle(node.id) : undefined;
+  return s(
+    'g',
+    {
+      class: `state${on ? ' on' : ''}${folds ? ' folds' : ''}`,
+      role: folds ? 'button' : 'img',
+      tabindex: 0,
+      'aria-label': [
+        `state ${node.key}`,
+        on && 'current',
+        visited && `visited ${visited}`,
+        node.hidden && `${node.hidden} states inside`,
+      ]
+        .filter(Boolean)
+        .join(', '),
+      'aria-expanded': folds ? String(open) : undefined,
+      'data-state': node.id,
+      'data-on': on ? 'true' : undefined,
+      click: open ? undefined : act,
+      keydown:
+        act &&
+        ((event: KeyboardEvent) => (event.key === 'Enter' || event.key === ' ') && (event.preventDefault(), act())),
+    },
+    s('title', {}, [node.key, ...lines, '', ...out].join('\n')),
+    s('rect', { class: open ? 'node group' : 'node', x, y, width, height, rx: open ? 12 : 8 }),
+    s('text', { class: 'title', x: x + 14, y: y + 21, click: open ? act : undefined }, open ? `▾ ${node.key}` : title),
+    ...(open
+      ? [s('text', { class: 'soft', x: x + width - 14, y: y + 21, 'text-anchor': 'end' }, visited)]
+      : lines.map((line, i) => s('text', { class: 'soft', x: x + 14, y: y + 38 + i * 15 }, line))),
   );
 }
 
-function drawEdge(edge: ElkExtendedEdge, positions: Map<string, { x: number; y: number }>, last: boolean): SVGElement {
-  // elkjs gives an edge's points relative to the node that contains both its ends.
-  const container = (edge as { container?: string }).container ?? 'graph';
-  const { x, y } = positions.get(container) ?? { x: 0, y: 0 };
-  const parts = (edge.sections ?? []).map((section) => {
-    const points = [section.startPoint, ...(section.bendPoints ?? []), section.endPoint];
-    return points.map((point, i) => `${i ? 'L' : 'M'}${x + point.x},${y + point.y}`).join('');
-  });
-  const label = edge.labels?.[0];
+const nameOf = (id: string): string => id.split('.').slice(1).join('.');
+
+function drawLine(line: Line, edge: ShownEdge, { near, last }: { near: boolean; last: boolean }): SVGElement {
   return s(
     'g',
-    {},
-    s('path', { class: last ? 'edge last' : 'edge', d: parts.join(''), 'marker-end': 'url(#tip)' }),
-    label?.x !== undefined && s('text', { class: 'soft', x: x + label.x, y: y + (label.y ?? 0) + 9 }, label.text ?? ''),
+    {
+      class: `edge${near ? ' near' : ''}${last ? ' last' : ''}`,
+      'data-source': line.source,
+      'data-target': line.target,
+    },
+    s('title', {}, edge.all.map((one) => `${nameOf(one.source)}: ${eventOf(one)} → ${nameOf(one.target)}`).join('\n')),
+    s('path', { d: pathOf(line), 'marker-end': 'url(#tip)' }),
+    line.label && s('text', { class: 'soft', x: line.label.x, y: line.label.y }, line.label.text),
   );
+}
+
+/** Edges of the state that is pointed at or focused are drawn in full. */
+function lightOnHover(svg: SVGElement): void {
+  const light = (event: Event, on: boolean): void => {
+    const id = (event.target as Element).closest<SVGElement>('.state')?.dataset.state;
+    if (!id) return;
+    for (const edge of svg.querySelectorAll<SVGElement>('.edge'))
+      edge.classList.toggle('lit', on && (edge.dataset.source === id || edge.dataset.target === id));
+  };
+  for (const [type, on] of [
+    ['pointerover', true],
+    ['pointerout', false],
+    ['focusin', true],
+    ['focusout', false],
+  ] as const)
+    svg.addEventListener(type, (event) => light(event, on));
 }

@@ -1,7 +1,9 @@
 /// <reference lib="dom" />
 /** What the page knows: actors and facts, live from the daemon or from an exported file, and the moment that is looked at. */
-import type { WireFact } from '../explain.ts';
+import { flapping, isLate } from '../explain.ts';
+import { actorAt, applyFact, usualDurations } from '../past.ts';
 import type { ActorView, Chart } from '../view.ts';
+import { timeOf, type WireFact } from '../wire.ts';
 
 export type PageActor = ActorView & { project: string };
 export type PageChart = Chart & { active: string[] };
@@ -15,8 +17,12 @@ export interface Snapshot {
 
 /** Facts the page keeps; older ones are read again from the journal on demand. */
 const KEPT = 20_000;
-/** Redraws at most this often under load. */
-const REDRAW_MS = 120;
+/** Redraws at most this often; under load less, so that drawing never takes more than a quarter of the time. */
+const REDRAW_MS = 150;
+/** The whole list of actors is read again at most this often. */
+const LIST_MS = 2000;
+
+type FeedLine = WireFact & { skipped?: number; connected?: boolean };
 
 export class Model {
   actors = new Map<string, PageActor>();
@@ -25,13 +31,17 @@ export class Model {
   chosen: string | undefined;
   /** Milliseconds since the epoch; undefined is now. */
   moment: number | undefined;
-  /** Facts the feed lost because this page was slow. */
-  dropped = 0;
+  /** Facts the feed left out, because more came than can be shown. */
+  skipped = 0;
   offline = false;
   connected = false;
   #onChange: () => void;
   #scheduled = false;
-  #stale = new Set<string>();
+  #drawMs = 0;
+  /** The facts of each actor, by its key. */
+  #byActor = new Map<string, WireFact[]>();
+  #listing = false;
+  #stale = false;
 
   constructor(onChange: () => void) {
     this.#onChange = onChange;
@@ -40,10 +50,15 @@ export class Model {
   changed(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setTimeout(() => {
-      this.#scheduled = false;
-      this.#onChange();
-    }, REDRAW_MS);
+    setTimeout(
+      () => {
+        this.#scheduled = false;
+        const began = performance.now();
+        this.#onChange();
+        this.#drawMs = performance.now() - began;
+      },
+      Math.max(REDRAW_MS, this.#drawMs * 3),
+    );
   }
 
   now(): number {
@@ -52,7 +67,7 @@ export class Model {
 
   #lastTime(): number | undefined {
     const last = this.facts.at(-1);
-    return last && Number(BigInt(last.timeNano) / 1_000_000n);
+    return last && timeOf(last);
   }
 
   async load(): Promise<void> {
@@ -61,15 +76,20 @@ export class Model {
       read<WireFact[]>('/reactord/facts?limit=5000'),
     ]);
     this.actors = new Map(actors.map((actor) => [keyOf(actor), actor]));
-    this.facts = facts;
+    this.#keep(facts);
     this.changed();
+  }
+
+  #keep(facts: WireFact[]): void {
+    this.facts = facts;
+    this.#byActor = Map.groupBy(facts, (fact) => `${fact.type}/${fact.id}`);
   }
 
   open(snapshot: Snapshot): void {
     this.offline = true;
     this.connected = false;
     this.actors = new Map(snapshot.actors.map((actor) => [keyOf(actor), actor]));
-    this.facts = snapshot.facts;
+    this.#keep(snapshot.facts);
     this.charts = new Map(Object.entries(snapshot.charts));
     this.chosen = undefined;
     this.changed();
@@ -129,61 +149,76 @@ export class Model {
       if (done) return;
       const lines = (rest + decoder.decode(value, { stream: true })).split('\n');
       rest = lines.pop()!;
-      for (const line of lines)
-        if (line) this.#take(JSON.parse(line) as WireFact & { dropped?: number; connected?: boolean });
+      for (const line of lines) if (line) this.#take(JSON.parse(line) as FeedLine);
     }
   }
 
-  #take(fact: WireFact & { dropped?: number; connected?: boolean }): void {
+  #take(fact: FeedLine): void {
     if (this.offline || fact.connected) return;
-    if (fact.dropped) this.dropped = fact.dropped;
+    if (fact.skipped) {
+      this.skipped = fact.skipped;
+      // What was left out may have moved anything.
+      void this.#list();
+    } else this.#add(fact);
+    this.changed();
+  }
+
+  #add(fact: WireFact): void {
+    this.facts.push(fact);
+    if (this.facts.length > KEPT) this.#keep(this.facts.slice(KEPT / 4));
     else {
-      this.facts.push(fact);
-      if (this.facts.length > KEPT) this.facts.splice(0, KEPT / 4);
-      if (fact.topic === 'transition' || fact.topic === 'effect') this.#refresh(`${fact.type}/${fact.id}`);
-      if (fact.topic === 'event') this.#refresh(`${fact.type}/${fact.id}`);
+      const own = this.#byActor.get(`${fact.type}/${fact.id}`);
+      if (own) own.push(fact);
+      else this.#byActor.set(`${fact.type}/${fact.id}`, [fact]);
     }
-    this.changed();
+    const key = `${fact.type}/${fact.id}`;
+    const actor = this.actors.get(key);
+    if (actor) applyFact(actor, fact);
+    // Timers and what is accepted are not in facts; they are read of the one that is looked at.
+    if (actor && key === this.chosen && fact.topic === 'transition') void this.#readOne(key);
+    const ends = /^(removed|done|failed|cancelled)/.test(String(fact.data?.to ?? ''));
+    if ((!actor && fact.topic === 'transition') || ends || fact.action === 'rename') void this.#list();
   }
 
-  /** Reads actors that moved again, all of a moment at once. */
-  #refresh(key: string): void {
-    this.#stale.add(key);
-    if (this.#stale.size > 1) return;
-    setTimeout(() => void this.#readStale(), REDRAW_MS);
-  }
-
-  async #readStale(): Promise<void> {
-    const keys = [...this.#stale];
-    this.#stale.clear();
-    try {
-      if (keys.length > 5) {
+  /** Reads all actors again: soon, but not often. */
+  async #list(): Promise<void> {
+    this.#stale = true;
+    if (this.#listing) return;
+    this.#listing = true;
+    while (this.#stale) {
+      await pause(REDRAW_MS);
+      this.#stale = false;
+      try {
         const actors = await read<PageActor[]>('/reactord/actors');
-        this.actors = new Map(actors.map((actor) => [keyOf(actor), actor]));
-      } else await Promise.all(keys.map((key) => this.#readOne(key)));
-    } catch {
-      // The feed notices when the daemon is gone.
+        if (!this.offline) this.actors = new Map(actors.map((actor) => [keyOf(actor), actor]));
+      } catch {
+        // The feed notices when the daemon is gone.
+      }
+      this.changed();
+      await pause(LIST_MS);
     }
+    this.#listing = false;
+  }
+
+  /** Reads what facts do not tell of one actor: its timers, and what it accepts. */
+  async #readOne(key: string): Promise<void> {
+    const actor = await read<PageActor>(`/reactord/actors/${key}`).catch(() => undefined);
+    if (actor && !this.offline && this.actors.has(key)) this.actors.set(key, actor);
     this.changed();
   }
 
-  async #readOne(key: string): Promise<void> {
-    try {
-      this.actors.set(key, await read<PageActor>(`/reactord/actors/${key}`));
-    } catch {
-      this.actors.delete(key);
-    }
+  choose(key: string): void {
+    this.chosen = key;
+    if (!this.offline) void this.#readOne(key);
   }
 
-  /** The state of an actor at the moment looked at. */
-  stateOf(actor: PageActor): string {
-    if (this.moment === undefined) return actor.state;
-    const before = this.factsOf(actor).findLast((fact) => fact.topic === 'transition' && timeOf(fact) <= this.moment!);
-    return String(before?.data?.to ?? '');
+  /** An actor at the moment looked at. */
+  at(actor: PageActor): PageActor {
+    return this.moment === undefined ? actor : actorAt(actor, this.factsOf(actor), this.moment);
   }
 
   factsOf(actor: { kind: string; id: string }): WireFact[] {
-    return this.facts.filter((fact) => fact.id === actor.id && fact.type === actor.kind);
+    return this.#byActor.get(keyOf(actor)) ?? [];
   }
 
   until(): WireFact[] {
@@ -191,7 +226,9 @@ export class Model {
   }
 }
 
-export const timeOf = (fact: WireFact): number => Number(BigInt(fact.timeNano) / 1_000_000n);
+export { timeOf };
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+export const nameOf = (actor: PageActor): string => actor.name || actor.id.slice(0, 12);
 export const keyOf = (actor: { kind: string; id: string }): string => `${actor.kind}/${actor.id}`;
 
 async function read<T>(path: string): Promise<T> {
@@ -207,4 +244,23 @@ export function tone(state: string): 'good' | 'busy' | 'bad' | 'idle' {
   if (/starting|stopping|restarting|restoring|creating|removing|layers|manifest|resolving|solving/.test(state))
     return 'busy';
   return 'idle';
+}
+
+export interface Flag {
+  word: 'flapping' | 'stuck';
+  text: string;
+}
+
+/** What wants attention, found by itself. */
+export function flagsOf(model: Model, actor: PageActor): Flag[] {
+  const facts = model.factsOf(actor);
+  const now = model.now();
+  const flags: Flag[] = [];
+  if (flapping(facts, now))
+    flags.push({ word: 'flapping', text: 'Flapping: it restarted at least three times in the last minute.' });
+  const { effects } = model.at(actor);
+  const usual = effects.length ? usualDurations(facts) : undefined;
+  const late = effects.find((effect) => isLate(effect, now, usual?.get(effect.name)));
+  if (late) flags.push({ word: 'stuck', text: `Stuck: ${late.name} runs much longer than it should.` });
+  return flags;
 }

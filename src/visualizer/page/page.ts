@@ -1,48 +1,95 @@
 /// <reference lib="dom" />
 /** The page: wires the model to the views, the keyboard and the controls. */
-import { drawChart } from './chart-view.ts';
+import { drawBuilds } from './builds.ts';
+import { ChartFolds, visitsAt } from './chart-pane.ts';
+import { drawDetail } from './detail.ts';
 import { $, clock, h } from './dom.ts';
+import { drawLanes } from './lanes.ts';
 import { Model, type PageActor, type Snapshot, timeOf } from './model.ts';
-import { drawDetail, drawJournal, drawLanes, drawSequence, drawTree } from './views.ts';
+import { Pane } from './pane.ts';
+import { drawSequence } from './sequence.ts';
+import { drawJournal, drawTree } from './views.ts';
 
-const VIEWS = ['Chart', 'Lanes', 'Sequence', 'Journal'] as const;
-let view: (typeof VIEWS)[number] = 'Chart';
+const VIEWS = ['Chart', 'Lanes', 'Sequence', 'Builds', 'Journal'] as const;
+type View = (typeof VIEWS)[number];
+
+let view: View = 'Chart';
 const model = new Model(render);
+const folds = new ChartFolds(render);
+const fold = (text: string, open: boolean): HTMLElement =>
+  h('button', { type: 'button', click: () => withChart((chart) => folds.all(chart, open)) }, text);
+const pane = new Pane([fold('Open all', true), fold('Fold', false)]);
+$('view').append(pane.element);
 
 const chosen = (): PageActor | undefined => (model.chosen ? model.actors.get(model.chosen) : undefined);
 
+function withChart(act: (chart: NonNullable<Awaited<ReturnType<Model['chart']>>>) => void): void {
+  const actor = chosen();
+  if (actor) void model.chart(actor).then((chart) => chart && act(chart));
+}
+
 function choose(key: string): void {
-  model.chosen = key;
+  model.choose(key);
+  if (view === 'Lanes') view = 'Chart';
   render();
 }
 
+function show(next: View): void {
+  view = next;
+  pane.fit();
+  render();
+}
+
+/** Which of the elements that a redraw replaces has the focus; it gets it back. */
+const FOCUSABLE = ['data-key', 'data-state', 'data-view'] as const;
+
+function keepFocus(redraw: () => void): void {
+  const focused = document.activeElement;
+  const name = FOCUSABLE.find((attribute) => focused?.hasAttribute(attribute));
+  const value = name && focused!.getAttribute(name)!;
+  redraw();
+  if (name) document.querySelector<HTMLElement>(`[${name}="${CSS.escape(value!)}"]`)?.focus({ preventScroll: true });
+}
+
 function render(): void {
-  const search = $<HTMLInputElement>('search').value;
-  const focused = (document.activeElement as HTMLElement | null)?.dataset?.key;
-  $('tree').replaceChildren(...drawTree(model, search, choose));
-  if (focused) document.querySelector<HTMLElement>(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-  $('detail').replaceChildren(...drawDetail(model, chosen()));
-  $('tabs').replaceChildren(...VIEWS.map(tab));
+  keepFocus(() => {
+    $('tree').replaceChildren(...drawTree(model, $<HTMLInputElement>('search').value, choose));
+    $('tabs').replaceChildren(...VIEWS.map(tab));
+  });
+  renderDetail();
   renderStatus();
   void renderView();
 }
 
-function tab(name: (typeof VIEWS)[number]): HTMLElement {
-  const select = (): void => {
-    view = name;
-    render();
-  };
-  return h('button', { type: 'button', role: 'tab', 'aria-selected': String(view === name), click: select }, name);
+function renderDetail(): void {
+  const actor = chosen();
+  $('detail').replaceChildren(...drawDetail(model, actor, actor ? visitsAt(model, actor) : new Map()));
 }
+
+const tab = (name: View, at: number): HTMLElement =>
+  h(
+    'button',
+    {
+      type: 'button',
+      role: 'tab',
+      'aria-selected': String(view === name),
+      'aria-controls': 'view',
+      'data-view': name,
+      title: `${name} (${at + 1})`,
+      click: () => show(name),
+    },
+    name,
+  );
 
 function renderStatus(): void {
   const running = [...model.actors.values()].filter(
     (actor) => actor.kind === 'container' && actor.state.startsWith('running'),
   ).length;
   const source = model.offline ? 'an exported file' : model.connected ? 'live' : 'not connected';
-  const lost = model.dropped ? `, ${model.dropped} facts skipped under load` : '';
-  $('status').textContent = `${source}: ${model.actors.size} actors, ${running} containers running${lost}`;
+  const sampled = model.skipped ? `, sampled: ${model.skipped} facts left out under load` : '';
+  $('status').textContent = `${source}: ${model.actors.size} actors, ${running} containers running${sampled}`;
   $('moment').textContent = model.moment === undefined ? 'live' : clock(model.moment);
+  document.body.dataset.past = String(model.moment !== undefined);
 }
 
 let drawing = 0;
@@ -52,7 +99,7 @@ async function renderView(): Promise<void> {
   const drawn = await drawView();
   // A later render overtook this one while the layout was computed.
   if (turn !== drawing) return;
-  $('view').replaceChildren(drawn);
+  keepFocus(() => pane.show(drawn));
   showCurrent();
 }
 
@@ -61,25 +108,20 @@ let shown = '';
 /** Brings the current states into sight, once for each actor and state: who scrolls on is not pulled back. */
 function showCurrent(): void {
   const actor = chosen();
-  const what = actor && view === 'Chart' ? `${model.chosen} ${model.stateOf(actor)}` : '';
-  if (what && what !== shown)
-    [...document.querySelectorAll('#view [data-on=true]')]
-      .at(-1)
-      ?.scrollIntoView({ block: 'center', inline: 'center' });
+  const what = actor && view === 'Chart' ? `${model.chosen} ${model.at(actor).state}` : view;
+  if (what !== shown && view === 'Chart') {
+    const current = pane.element.querySelector('[data-on=true]');
+    if (current) pane.reveal(current);
+  } else if (what !== shown && view === 'Sequence') pane.toEnd();
   shown = what;
 }
 
 async function drawView(): Promise<Element> {
   const actor = chosen();
-  if (view === 'Lanes') return drawLanes(model);
-  if (view === 'Sequence') return drawSequence(model);
+  if (view === 'Sequence') return drawSequence(model, actor, pane.width);
   if (view === 'Journal') return drawJournal(model, actor);
-  if (!actor) return drawLanes(model);
-  const chart = await model.chart(actor);
-  if (!chart) return h('p', { class: 'empty' }, 'This actor has no statechart to draw.');
-  const moved = model.until().findLast((fact) => fact.id === actor.id && fact.topic === 'transition');
-  const last = moved ? { from: String(moved.data?.from ?? ''), to: String(moved.data?.to ?? '') } : undefined;
-  return drawChart(chart, model.stateOf(actor), last);
+  if (view === 'Builds') return drawBuilds(model, actor);
+  return view === 'Chart' && actor ? folds.draw(model, actor) : drawLanes(model, pane.width, choose);
 }
 
 function travel(position: number): void {
@@ -100,7 +142,12 @@ async function exportFile(): Promise<void> {
 
 async function openFile(input: HTMLInputElement): Promise<void> {
   const file = input.files?.[0];
-  if (file) model.open(JSON.parse(await file.text()) as Snapshot);
+  if (!file) return;
+  try {
+    model.open(JSON.parse(await file.text()) as Snapshot);
+  } catch {
+    $('status').textContent = `${file.name} is not an exported file`;
+  }
 }
 
 function toggleTheme(): void {
@@ -110,27 +157,46 @@ function toggleTheme(): void {
   document.documentElement.dataset.theme = dark ? 'light' : 'dark';
 }
 
+const KEYS: Record<string, () => void> = {
+  '/': () => $('search').focus(),
+  t: toggleTheme,
+  '+': () => pane.zoomBy(1.2),
+  '-': () => pane.zoomBy(1 / 1.2),
+  '0': () => pane.fit(),
+  l: () => backToNow(),
+};
+
 function onKey(event: KeyboardEvent): void {
-  const typing = event.target instanceof HTMLInputElement && event.target.type === 'search';
-  if (event.key === 'Escape' && typing) (event.target as HTMLInputElement).blur();
+  const target = event.target as HTMLElement;
+  const typing = target instanceof HTMLInputElement && target.type === 'search';
+  if (event.key === 'Escape' && typing) target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const position = Number(event.key) - 1;
-  if (event.key === '/') {
+  const named = VIEWS[Number(event.key) - 1];
+  const arrow = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
+  if (KEYS[event.key]) {
     event.preventDefault();
-    $('search').focus();
-  } else if (event.key === 't') toggleTheme();
-  else if (VIEWS[position]) {
-    view = VIEWS[position];
-    render();
-  } else if (event.key === 'ArrowDown' || event.key === 'ArrowUp') step(event.key === 'ArrowDown' ? 1 : -1);
+    KEYS[event.key]!();
+  } else if (named) show(named);
+  // In the drawing arrows scroll, on the slider they travel.
+  else if (arrow && !target.closest('#view, footer')) {
+    event.preventDefault();
+    step(arrow);
+  }
 }
 
 /** Moves the choice in the tree. */
 function step(by: number): void {
-  const rows = [...document.querySelectorAll<HTMLElement>('[data-key]')];
+  const rows = [...document.querySelectorAll<HTMLElement>('#tree [data-key]')];
   const at = rows.findIndex((row) => row.dataset.key === model.chosen);
-  const next = rows[Math.max(0, Math.min(rows.length - 1, at + by))];
-  if (next?.dataset.key) choose(next.dataset.key);
+  const key = rows[Math.max(0, Math.min(rows.length - 1, at + by))]?.dataset.key;
+  if (!key) return;
+  choose(key);
+  document.querySelector<HTMLElement>(`#tree [data-key="${CSS.escape(key)}"]`)?.focus();
+}
+
+function backToNow(): void {
+  $<HTMLInputElement>('time').value = '1000';
+  travel(1000);
 }
 
 $('search').addEventListener('input', render);
@@ -138,15 +204,12 @@ $('theme').addEventListener('click', toggleTheme);
 $('export').addEventListener('click', () => void exportFile());
 $('open').addEventListener('change', (event) => void openFile(event.target as HTMLInputElement));
 $('time').addEventListener('input', (event) => travel(Number((event.target as HTMLInputElement).value)));
-$('live').addEventListener('click', () => {
-  $<HTMLInputElement>('time').value = '1000';
-  travel(1000);
-});
+$('live').addEventListener('click', backToNow);
 document.addEventListener('keydown', onKey);
+addEventListener('resize', () => model.changed());
 // Countdowns and times in state move on by themselves, while somebody looks.
 setInterval(() => {
-  if (document.visibilityState === 'visible' && model.moment === undefined && !model.offline)
-    $('detail').replaceChildren(...drawDetail(model, chosen()));
+  if (document.visibilityState === 'visible' && model.moment === undefined && !model.offline) renderDetail();
 }, 1000);
 
 render();

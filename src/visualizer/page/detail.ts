@@ -1,0 +1,75 @@
+/// <reference lib="dom" />
+/** What is known of the chosen actor: where it is, what it waits for, what would move it, and why it is there. */
+import { causalChain, factText, span, waitingFor } from '../explain.ts';
+import { activeIds, usualDurations, type Visits } from '../past.ts';
+import { isNews } from '../view.ts';
+import type { WireFact } from '../wire.ts';
+import { clock, h } from './dom.ts';
+import { flagsOf, keyOf, type Model, nameOf, type PageActor, timeOf, tone } from './model.ts';
+
+const factItem = (fact: WireFact): HTMLElement =>
+  h('li', { class: `topic-${fact.topic}` }, h('time', {}, clock(timeOf(fact))), factText(fact));
+
+/** In the past, what an actor would have accepted follows from its chart. */
+function eventsAt(model: Model, actor: PageActor): { accepts: string[]; news: string[] } {
+  if (model.moment === undefined) return { accepts: actor.accepts, news: actor.news };
+  const chart = model.charts.get(actor.kind);
+  if (!chart) return { accepts: [], news: [] };
+  const active = activeIds(chart, actor.state);
+  const out = chart.edges.filter(({ source, event }) => active.has(source) && /^[A-Z_]+$/.test(event));
+  const events = [...new Set(out.map(({ event, guard }) => (guard ? `${event} [${guard}]` : event)))].sort();
+  return { accepts: events.filter((event) => !isNews(event)), news: events.filter(isNews) };
+}
+
+const list = (items: string[], empty: string, kind = ''): HTMLElement =>
+  items.length
+    ? h('ul', { class: `chips ${kind}` }, ...items.map((item) => h('li', {}, item)))
+    : h('div', { class: 'empty' }, empty);
+
+export function drawDetail(model: Model, chosen: PageActor | undefined, visits: Map<string, Visits>): HTMLElement[] {
+  if (!chosen) return [h('p', { class: 'empty' }, 'Choose an actor to see why it is where it is.')];
+  const actor = model.at(chosen);
+  const now = model.now();
+  const own = model.factsOf(actor).filter((fact) => timeOf(fact) <= now);
+  const waits = waitingFor(actor, now, usualDurations(own));
+  const chain = causalChain(model.until(), actor);
+  const { accepts, news } = eventsAt(model, actor);
+  const rows: [string, string][] = [
+    ['State', actor.state || 'not there yet'],
+    ['For', span(now - actor.since)],
+    ['Transitions', String(actor.transitions)],
+    ...(actor.project ? [['Project', actor.project] as [string, string]] : []),
+    ['Id', actor.id.slice(0, 24)],
+  ];
+  return [
+    h('h2', {}, h('span', { class: `dot ${tone(actor.state)}` }), ` ${nameOf(actor)} `, h('small', {}, actor.kind)),
+    ...flagsOf(model, chosen).map((flag) => h('p', { class: 'warning' }, flag.text)),
+    h('dl', {}, ...rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
+    h('h3', {}, 'What is it waiting for'),
+    ...(waits.length
+      ? waits.map((wait) => h('div', { class: wait.includes('it is late') ? 'late' : '' }, wait))
+      : [h('div', { class: 'empty' }, 'nothing but a command or news from outside')]),
+    h('h3', {}, 'It would accept'),
+    list(accepts, 'nothing', 'commands'),
+    ...(news.length ? [h('h3', {}, 'News that would move it'), list(news, '')] : []),
+    h('h3', {}, 'Why is it here'),
+    h(
+      'ol',
+      { class: 'chain', id: 'chain' },
+      ...(chain.length ? chain.map(factItem) : [h('li', { class: 'empty' }, 'no transition in what is kept here')]),
+    ),
+    ...(visits.size ? [h('h3', {}, 'Visits and dwell times'), visitTable(visits, keyOf(actor))] : []),
+  ];
+}
+
+function visitTable(visits: Map<string, Visits>, key: string): HTMLElement {
+  const rows = [...visits].sort(([, a], [, b]) => b.ms - a.ms);
+  return h(
+    'table',
+    { 'aria-label': `visits of ${key}` },
+    h('tr', {}, h('th', {}, 'State'), h('th', {}, 'Visits'), h('th', {}, 'Time')),
+    ...rows.map(([id, { count, ms }]) =>
+      h('tr', {}, h('td', {}, id.split('.').slice(1).join('.')), h('td', {}, String(count)), h('td', {}, span(ms))),
+    ),
+  );
+}

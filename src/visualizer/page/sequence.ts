@@ -1,0 +1,170 @@
+/// <reference lib="dom" />
+/**
+ * The sequence view: the last messages between the API, the actors and their effects. With an actor chosen only what concerns it; else all but
+ * effects.
+ */
+import { isAbout, span } from '../explain.ts';
+import { eventText } from '../view.ts';
+import type { WireFact } from '../wire.ts';
+import { clock, h, s } from './dom.ts';
+import { keyOf, type Model, nameOf, type PageActor, timeOf, tone } from './model.ts';
+
+const ROWS = 80;
+const ROW = 30;
+const TIME = 100;
+const MOST_COLUMNS = 8;
+const API = 'API';
+const EFFECTS = 'effects';
+const CHARACTER = 6.4;
+
+interface Message {
+  fact: WireFact;
+  from: string;
+  to: string;
+  text: string;
+  tone: string;
+  /** An answer or an end. */
+  back: boolean;
+}
+
+const keyOfFact = (fact: WireFact): string => `${fact.type}/${fact.id}`;
+
+function message(fact: WireFact, actors: readonly PageActor[], chosen: boolean): Message {
+  const { data = {} } = fact;
+  const own = keyOfFact(fact);
+  if (fact.topic === 'command') {
+    const actor = actors.find((one) => isAbout(fact, one));
+    const column = actor ? keyOf(actor) : API;
+    const back = data.status !== undefined;
+    const path = String(data.path)
+      .replace(/^\/v[\d.]+/, '')
+      .replace(/[0-9a-f]{64}/g, (id) => id.slice(0, 12));
+    const text = back ? `${String(data.status)} in ${span(Number(data.ms))}` : `${String(data.method)} ${path}`;
+    const refused = back && Number(data.status) >= 400;
+    return { fact, from: back ? column : API, to: back ? API : column, text, tone: refused ? 'bad' : 'idle', back };
+  }
+  if (fact.topic === 'effect') {
+    const back = fact.action !== 'begin';
+    const text = back
+      ? `${fact.action === 'fail' ? 'failed' : fact.action}${data.ms === undefined ? '' : ` after ${span(Number(data.ms))}`}`
+      : String(data.effect);
+    return {
+      fact,
+      from: back ? EFFECTS : own,
+      to: back ? own : EFFECTS,
+      text,
+      tone: fact.action === 'fail' ? 'bad' : 'idle',
+      back,
+    };
+  }
+  if (fact.topic === 'transition') {
+    const to = String(data.to ?? '');
+    return { fact, from: own, to: own, text: `${to}  ← ${eventText(fact.action)}`, tone: tone(to), back: false };
+  }
+  const container = `container/${fact.attributes.container ?? ''}`;
+  const aimed = fact.type === 'network' && actors.some((actor) => keyOf(actor) === container);
+  const code = fact.attributes.exitCode ? ` (${fact.attributes.exitCode})` : '';
+  const bad = /^(die|oom|failed)/.test(fact.action) ? 'bad' : 'idle';
+  return {
+    fact,
+    from: own,
+    to: aimed ? container : own,
+    text: `${chosen || aimed ? '' : ''}“${fact.action}”${code}`,
+    tone: bad,
+    back: false,
+  };
+}
+
+function concerns(fact: WireFact, actor: PageActor, causes: ReadonlySet<number>): boolean {
+  if (fact.topic === 'command') return isAbout(fact, actor) || (fact.cause !== undefined && causes.has(fact.cause));
+  return (fact.id === actor.id && fact.type === actor.kind) || fact.attributes.container === actor.id;
+}
+
+export function drawSequence(model: Model, chosen: PageActor | undefined, width: number): Element {
+  const actors = [...model.actors.values()];
+  const all = model.until();
+  const causes = new Set(chosen ? all.filter((fact) => isAbout(fact, chosen)).map(({ seq }) => seq) : []);
+  const facts = all.filter((fact) => (chosen ? concerns(fact, chosen, causes) : fact.topic !== 'effect')).slice(-ROWS);
+  if (!facts.length) return h('p', { class: 'empty' }, 'Nothing happened in what is kept here.');
+  const messages = facts.map((fact) => message(fact, actors, chosen !== undefined));
+  const used = [...new Set(messages.toReversed().flatMap(({ from, to }) => [from, to]))];
+  const shown = used.filter((column) => column !== API && column !== EFFECTS).slice(0, MOST_COLUMNS);
+  const columns = [API, ...shown.toReversed(), ...(used.includes(EFFECTS) ? [EFFECTS] : [])];
+  const rows = messages.filter(({ from, to }) => columns.includes(from) && columns.includes(to));
+  const step = Math.max(190, (width - TIME - 220) / Math.max(columns.length - 1, 1));
+  const x = (column: string): number => TIME + 40 + columns.indexOf(column) * step;
+  const total = x(columns.at(-1)!) + 220;
+  const height = rows.length * ROW + 50;
+  return s(
+    'svg',
+    {
+      width: total,
+      height,
+      class: 'sequence',
+      role: 'group',
+      'aria-label': `sequence between actors, ${rows.length} messages`,
+    },
+    s(
+      'defs',
+      {},
+      s(
+        'marker',
+        {
+          id: 'head',
+          viewBox: '0 0 8 8',
+          refX: 7,
+          refY: 4,
+          markerWidth: 8,
+          markerHeight: 8,
+          orient: 'auto',
+          markerUnits: 'userSpaceOnUse',
+        },
+        s('path', { d: 'M0,0L8,4L0,8z', class: 'tip' }),
+      ),
+    ),
+    ...columns.map((column) => lifeline(model, column, x(column), height)),
+    ...rows.map((row, i) => drawMessage(row, 62 + i * ROW, x, step)),
+  );
+}
+
+function lifeline(model: Model, column: string, x: number, height: number): SVGElement {
+  const actor = model.actors.get(column);
+  const name = actor
+    ? nameOf(actor)
+    : column
+        .split('/')
+        .map((part) => part.slice(0, 12))
+        .join(' ');
+  return s(
+    'g',
+    {},
+    s('line', { class: 'lane', x1: x, x2: x, y1: 28, y2: height }),
+    s('rect', { class: 'node', x: x - 60, y: 4, width: 120, height: 24, rx: 6 }),
+    s('text', { class: 'title', x, y: 21, 'text-anchor': 'middle' }, name.slice(0, 16), s('title', {}, column)),
+  );
+}
+
+function drawMessage(row: Message, y: number, x: (column: string) => number, step: number): SVGElement {
+  const [from, to] = [x(row.from), x(row.to)];
+  const room = Math.floor(((row.from === row.to ? 1.1 * step : Math.abs(to - from)) - 16) / CHARACTER);
+  const text = row.text.length > room ? `${row.text.slice(0, room - 1)}…` : row.text;
+  const time = s('text', { class: 'soft', x: 0, y: y + 4 }, clock(timeOf(row.fact)));
+  const label = `${clock(timeOf(row.fact))} ${row.text}`;
+  if (row.from === row.to)
+    return s(
+      'g',
+      { class: `message ${row.fact.topic}` },
+      s('title', {}, label),
+      time,
+      s('circle', { class: row.tone, cx: from, cy: y, r: 5 }),
+      s('text', { x: from + 12, y: y + 4 }, text),
+    );
+  return s(
+    'g',
+    { class: `message ${row.fact.topic}${row.back ? ' back' : ''}${row.tone === 'bad' ? ' failed' : ''}` },
+    s('title', {}, label),
+    time,
+    s('line', { x1: from, x2: to, y1: y, y2: y, 'marker-end': 'url(#head)' }),
+    s('text', { x: (from + to) / 2, y: y - 5, 'text-anchor': 'middle' }, text),
+  );
+}
