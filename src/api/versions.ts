@@ -1,9 +1,9 @@
 /** The API version of a request: from the path's prefix, or ours when there is none. */
 import { invalid } from '../errors.ts';
+import { API_VERSION, MIN_API_VERSION } from '../version.ts';
 import { compareVersions } from './kit.ts';
 
-export const API_VERSION = '1.51';
-export const MIN_API_VERSION = '1.24';
+export { API_VERSION, MIN_API_VERSION };
 
 /** Scheme, authority and the version's segment; the lookahead keeps `/v1.51` alone a path of its own. */
 const PREFIX = /^(?:https?:\/\/[^/]*)?\/v(\d+(?:\.\d+)+)(?=\/)/;
