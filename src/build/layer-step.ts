@@ -94,7 +94,13 @@ function tell(stage: StageRun, hit: boolean, why?: string): void {
     type: 'build',
     action: hit ? 'cached' : 'step',
     id: build.id,
-    data: { stage: vertex.stage, step: vertex.label, inputs: vertex.inputs, ...(why ? { why } : {}) },
+    data: {
+      vertex: vertex.id,
+      stage: vertex.stage,
+      step: vertex.label,
+      inputs: vertex.inputs,
+      ...(why ? { why } : {}),
+    },
   });
 }
 

@@ -37,7 +37,12 @@ export async function sourceOf(stage: StageRun, from: string | undefined): Promi
   const named = build.request.contexts.get(from);
   if (named?.kind === 'tree') return ofTree(() => named.open(signal));
   const other = named ? undefined : stageNamed(build.file, from, stage.node.stage.index);
-  if (other) return ofState(stage, build.states.get(other.index)!);
+  if (other) {
+    const state = build.states.get(other.index);
+    // The file itself does not say that this stage needs the other one: a trigger of the base image does.
+    if (!state) throw invalid(`a build trigger takes files from stage ${from}, which this stage does not wait for`);
+    return ofState(stage, state);
+  }
   const name = named?.reference ?? from;
   if (/^\d+$/.test(name)) throw invalid(`invalid from flag value ${name}: invalid stage index ${name}`);
   if (name === 'scratch') return ofState(stage, scratchState(build.platform, build.now()));

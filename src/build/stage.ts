@@ -50,13 +50,20 @@ export class StageRun {
 
   async run(): Promise<StageState> {
     const { stage } = this.node;
-    const triggers = await this.#step(stage.from, 0, () => this.#base());
-    for (const trigger of triggers) {
-      const step = { ...parseExpression(trigger), line: stage.from.line };
-      await this.#perform(step);
-    }
+    await this.#step(stage.from, 0, () => this.#start());
     for (const [index, step] of stage.steps.entries()) await this.#step(step, index + 1, () => this.#perform(step));
     return this.state;
+  }
+
+  /** The base, then what it wants done in every image that is made of it. */
+  async #start(): Promise<void> {
+    const triggers = await this.#base();
+    const { length: count } = triggers;
+    if (!count) return;
+    const text = `# Executing ${count} build trigger${count > 1 ? 's' : ''}`;
+    this.build.emit({ type: 'note', vertex: this.vertex, text });
+    for (const trigger of triggers)
+      await this.#perform({ ...parseExpression(trigger), line: this.node.stage.from.line });
   }
 
   /** Surrounds a step with what clients are told of it. */

@@ -168,7 +168,10 @@ test('ONBUILD waits for the child', async () => {
   await engine.build('FROM busybox\nONBUILD COPY f /onbuild\nONBUILD RUN echo t > /triggered', [], {
     tags: ['parent:1'],
   });
-  const { result, error } = await engine.build('FROM parent:1\nLABEL child=1', [file('f')]);
+  const { result, error, events } = await engine.build('FROM parent:1\nLABEL child=1', [file('f')]);
+  expect(events.flatMap((event) => (event.type === 'note' ? event.text : []))).toEqual([
+    '# Executing 2 build triggers',
+  ]);
   expect(error).toBeUndefined();
   expect(result!.config.OnBuild).toBeUndefined();
   await engine.look(result!.image.id, async (root) => checkFiles(root, { '/onbuild': 'f', '/triggered': 't\n' }));
