@@ -1,7 +1,7 @@
 /** One build while it runs: what its stages share, and the effects its statechart calls. */
 import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import { invalid, notFound } from '../errors.ts';
+import { invalid, notFound, notImplemented } from '../errors.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { StepRunner } from '../container/port.ts';
 import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
@@ -20,7 +20,7 @@ import { type LayerDeps, storeImage } from './layer.ts';
 import type { BuildWork, PlannedStage } from './machine.ts';
 import { StageRun } from './stage.ts';
 import type { StageState } from './state.ts';
-import type { BuildEvent, BuildInput, BuildRequest, BuildResult } from './types.ts';
+import type { BuildEvent, BuildInput, BuildRequest, BuildResult, Style } from './types.ts';
 
 export interface BuildDeps {
   images: ImageStore;
@@ -49,6 +49,17 @@ function labelStep(key: string, value: string, escape: string): Instruction {
     endLine: 0,
     original: `LABEL ${key}=${value}`,
   };
+}
+
+const OWN_SYNTAX = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?:[:@].*)?$/;
+
+/** The official Dockerfile frontends mean our own engine. The classic builder never looked at the line. */
+function refuseForeignSyntax(syntax: string | undefined, style: Style): void {
+  const [image = ''] = (syntax ?? '').trim().split(/\s/);
+  if (style === 'buildkit' && image && !OWN_SYNTAX.test(image))
+    throw notImplemented(
+      `frontend ${JSON.stringify(image)} is not supported: this daemon builds Dockerfiles with its own frontend`,
+    );
 }
 
 export class BuildRun implements BuildWork<BuildResult> {
@@ -104,6 +115,7 @@ export class BuildRun implements BuildWork<BuildResult> {
     const { request } = this;
     this.platform = request.platform ? parsePlatform(request.platform) : this.deps.hostPlatform;
     this.file = parseDockerfile(this.input.dockerfile, this.input.dockerfileName);
+    refuseForeignSyntax(request.buildArgs.BUILDKIT_SYNTAX ?? this.file.directives.syntax, request.style);
     this.globals = this.#globalArgs();
     this.graph = stageGraph(this.file, {
       target: request.target,

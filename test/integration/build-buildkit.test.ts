@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GrpcClient } from '../../src/build/grpc/client.ts';
 import { Control } from '../../src/generated/proto/buildkit/control_pb.ts';
-import { buildkitBuild, type BuildKitBuild, direct, upgrade, writeTree } from '../fixtures/build/buildkit-client.ts';
+import {
+  buildkitBuild,
+  type BuildKitBuild,
+  direct,
+  openSession,
+  upgrade,
+  writeTree,
+} from '../fixtures/build/buildkit-client.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { pushBusybox } from '../support/fixture-image.ts';
@@ -143,6 +150,9 @@ test('a failing step and a wrong file are told where they are', async () => {
   expect((await build({ Dockerfile: 'FROM busybox' }, { frontend: 'gateway.v0' })).error?.message).toContain(
     'frontend "gateway.v0" is not supported',
   );
+  const syntax = (image: string) => build({ Dockerfile: `# syntax=${image}\nFROM busybox` });
+  expect((await syntax('docker/dockerfile:1.7-labs')).error).toBeUndefined();
+  expect((await syntax('someone/else:1')).error?.message).toContain('frontend "someone/else:1" is not supported');
   const platforms = await build(
     { Dockerfile: 'FROM busybox' },
     { attributes: { platform: 'linux/amd64,linux/arm64' } },
@@ -158,6 +168,23 @@ test('a client that cancels takes its running step along', async () => {
   expect((await building).error).toBeDefined();
   await eventually(() => daemon.ok('ps', '-aq') === '', { what: 'the step is gone' });
   await eventually(() => readdirSync(join(daemon.dataRoot, 'builder')).length === 0, { what: 'the build is gone' });
+});
+
+test('a session may go with the classic address: the context comes from it, named by version 2', async () => {
+  const root = writeTree(join(directory, 'classic-session'), {
+    'Dockerfile.x': 'FROM busybox\nCOPY f /f\nRUN cat /f',
+    f: 'by session',
+  });
+  const session = await openSession(daemon.socket, 'classic-session', {
+    directories: { context: root, dockerfile: root },
+  });
+  const query = 'version=2&remote=client-session&session=classic-session&dockerfile=Dockerfile.x&t=classic-session';
+  const answer = await daemon.api('POST', `/build?${query}`);
+  session.destroy();
+  expect(answer.status).toBe(200);
+  const last = JSON.parse(answer.text.trim().split('\r\n').at(-1)!);
+  expect(last).toEqual({ id: 'moby.image.id', aux: { ID: daemon.ok('inspect', '-f', '{{.Id}}', 'classic-session') } });
+  expect(daemon.ok('run', '--rm', 'classic-session', 'cat', '/f')).toBe('by session');
 });
 
 test('the cache is told and emptied', async () => {
