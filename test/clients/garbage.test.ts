@@ -13,7 +13,7 @@ GET /containers/:/attach/ws  GET /containers/:/changes  GET /containers/:/export
 GET /containers/:/logs  GET /containers/:/stats  GET /containers/:/top  GET /containers/json  GET /events  GET /exec/:/json
 GET /images/:/get  GET /images/:/history  GET /images/:/json  GET /images/get  GET /images/json  GET /networks  GET /networks/:
 GET /plugins/:/json  GET /reactord/actors  GET /reactord/actors/:/:  GET /reactord/facts  GET /system/df  GET /volumes
-GET /volumes/:  POST /auth  POST /build  POST /commit  POST /containers/:/attach  POST /containers/:/exec
+GET /volumes/:  POST /build  POST /commit  POST /containers/:/attach  POST /containers/:/exec
 POST /containers/:/kill  POST /containers/:/pause  POST /containers/:/rename  POST /containers/:/resize
 POST /containers/:/restart  POST /containers/:/start  POST /containers/:/stop  POST /containers/:/unpause
 POST /containers/:/update  POST /containers/:/wait  POST /containers/create  POST /exec/:/resize  POST /exec/:/start
