@@ -22,7 +22,9 @@ export interface LayerStep {
 export async function layerStep(stage: StageRun, step: Instruction, plan: LayerStep): Promise<void> {
   const { cache } = stage.build.deps;
   const key = stage.keyOf(step, plan.key);
-  const slot = digestOf([step.kind, stage.node.stage.name ?? stage.node.stage.index, step.original]);
+  // The same instruction of the same stage over the same base: what its last run is compared with.
+  const { name, index, from } = stage.node.stage;
+  const slot = digestOf([step.kind, name ?? index, from.original, step.original]);
   const found = stage.useCache ? (cached(stage, key) ?? elsewhere(stage, plan, key)) : undefined;
   if (found) return take(stage, step, plan, key, slot, found);
   const why = stage.useCache ? cache.explain(slot, plan.files, stage.state.cached) : 'the cache is not used';
