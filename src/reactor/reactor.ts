@@ -91,7 +91,12 @@ export class Reactor {
           id,
           data: { state: entry.state, error: error instanceof Error ? error.message : String(error) },
         });
-        options.onFailure?.(error);
+        // What is thrown here would end the daemon.
+        try {
+          options.onFailure?.(error);
+        } catch (thrown) {
+          this.#log.error({ err: thrown, actor: key }, 'an actor that failed could not be followed up');
+        }
       },
     });
     actor.start();
@@ -132,9 +137,9 @@ export class Reactor {
   #inspect(entry: Entry, inspection: InspectionEvent): void {
     try {
       if (inspection.type === '@xstate.actor') {
-        // The root's own registration comes before `entry.actor` is set; every later one is an invoked child.
-        if (entry.actor && inspection.actorRef !== entry.actor)
-          this.#effectBegan(entry, inspection.actorRef as AnyActorRef);
+        // Effects of the first state are made with the root itself, before `entry.actor` is set.
+        const made = inspection.actorRef as AnyActorRef;
+        if (made.sessionId !== inspection.rootId) this.#effectBegan(entry, made);
         return;
       }
       if (inspection.type !== '@xstate.snapshot') return;

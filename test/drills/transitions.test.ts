@@ -10,13 +10,20 @@ import { part, tell } from './support/table.ts';
 
 /** No fact: passed through within one step of the machine. */
 const NEVER_RESTED_IN = /^(restoring\.(deciding|burying)|running\.health\.deciding)$/;
-/** Only after another failure, or while a daemon starts: recovery.test.ts kills there. */
-const NOT_IN_A_FIRST_LIFE = /^(restoring\.|dead$|running\.health\.unhealthy|adopt\/)/;
+/** While a daemon finds its containers again: a second death. */
+const IN_RECOVERY = /^(restoring\.|adopt\/)/;
+/** Only when its removal failed. */
+const NOT_BY_COMMANDS = /^dead$/;
 /** Passed only when two effects end in the rarer order, or when an exit comes late. */
 const BY_CHANCE = /^(starting\.networking|stopping\.dying|stopping\.waiting|probes\/end|running\.process\.resuming)$/;
 
-const points = pointsOf('container', containerMachine).filter(
-  ({ name }) => !NEVER_RESTED_IN.test(name) && !NOT_IN_A_FIRST_LIFE.test(name),
+const everywhere = pointsOf('container', containerMachine).filter(
+  ({ name }) => !NEVER_RESTED_IN.test(name) && !NOT_BY_COMMANDS.test(name),
+);
+const points = everywhere.filter(({ name }) => !IN_RECOVERY.test(name));
+const inRecovery = part(
+  everywhere.filter(({ name }) => IN_RECOVERY.test(name)),
+  2,
 );
 const chosen = part(
   points.filter(({ name }) => !BY_CHANCE.test(name)),
@@ -41,7 +48,7 @@ afterAll(async () => {
     cases: seen.killed,
     outcome:
       'every container in a state of its chart that the kernel confirms; its commands work again; nothing is left',
-    figures: `${points.length} points in the chart, ${seen.killed} deaths, 0 leaks; not passed in this run: ${seen.passed.join(', ') || 'none'}`,
+    figures: `${everywhere.length} points in the chart, ${seen.killed} deaths, 0 leaks; not passed in this run: ${seen.passed.join(', ') || 'none'}`,
     where: ['test/drills/transitions.test.ts'],
   });
 });
@@ -69,6 +76,14 @@ async function live({ call, until }: Walker): Promise<void> {
   await call('POST', '/containers/steady/wait');
   await call('DELETE', '/containers/steady?v=1');
 
+  await create('sick', {
+    Cmd: ['sleep', '1000'],
+    Healthcheck: { Test: ['CMD', 'false'], Interval: 50_000_000, Retries: 1 },
+  });
+  await call('POST', '/containers/sick/start');
+  await until(async () => (await state('sick')).Health?.Status === 'unhealthy');
+  await call('DELETE', '/containers/sick?force=1');
+
   await create('bad', { Cmd: ['/nothing/here'] });
   await call('POST', '/containers/bad/start');
   await call('DELETE', '/containers/bad');
@@ -85,6 +100,18 @@ async function live({ call, until }: Walker): Promise<void> {
   }
 }
 
+/** Starts again: everything agrees with the kernel, commands can be repeated, nothing is left. */
+async function recover(): Promise<void> {
+  await daemon.restart();
+  for (const { Id, Name, State } of await expectAgreement(daemon)) {
+    // The caller of the interrupted command can repeat it.
+    const command = State.Paused ? 'unpause' : 'start';
+    const { status, text } = await daemon.api('POST', `/containers/${Id}/${command}`);
+    if (Name !== '/bad') expect([204, 304, 409], `${Name} ${State.Status}: ${text}`).toContain(status);
+  }
+  await expectNothingLeft(daemon);
+}
+
 describe('a daemon killed at a transition of a container', () => {
   it('knows what to drill from the machine itself', () => {
     const names = points.map(({ name }) => name);
@@ -98,13 +125,21 @@ describe('a daemon killed at a transition of a container', () => {
     if (died) seen.killed++;
     else seen.passed.push(point.at);
     expect(died || BY_CHANCE.test(point.name)).toBe(true);
+    await recover();
+  });
+
+  it.each(inRecovery)('killed again $at, while it finds containers again: the third life is whole', async (point) => {
+    // One that runs, and one whose start was cut off before anything of it ran.
     await daemon.restart();
-    for (const { Id, Name, State } of await expectAgreement(daemon)) {
-      // The caller of the interrupted command can repeat it.
-      const command = State.Paused ? 'unpause' : 'start';
-      const { status, text } = await daemon.api('POST', `/containers/${Id}/${command}`);
-      if (Name !== '/bad') expect([204, 304, 409], `${Name} ${State.Status}: ${text}`).toContain(status);
-    }
-    await expectNothingLeft(daemon);
+    daemon.ok('run', '-d', '--name', 'runs', '-p', '8080:80', daemon.image, 'sleep', '1000');
+    await daemon.kill();
+    await killAt(daemon, 'after:transition:container:starting.creating', async ({ call }) => {
+      await call('POST', '/containers/create?name=half', { Image: daemon.image, Cmd: ['sleep', '1000'] });
+      await call('POST', '/containers/half/start');
+    });
+    const died = await killAt(daemon, textOf(point), async () => {});
+    expect(died).toBe(true);
+    seen.killed += 2;
+    await recover();
   });
 });
