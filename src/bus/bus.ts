@@ -14,6 +14,8 @@ export interface Subscription {
   [Symbol.asyncIterator](): AsyncIterator<Fact>;
   /** Facts this subscriber lost because it was slow. */
   readonly dropped: number;
+  /** Facts that wait to be taken. */
+  readonly waiting: number;
   close(): void;
 }
 
@@ -108,6 +110,9 @@ export class Bus {
     return {
       get dropped() {
         return dropped;
+      },
+      get waiting() {
+        return waiting.length;
       },
       close,
       [Symbol.asyncIterator]: () => ({

@@ -48,10 +48,14 @@ export class DaemonClient {
   }
 
   async get<T>(path: string): Promise<T> {
+    return JSON.parse((await this.bytes(path)).toString()) as T;
+  }
+
+  async bytes(path: string): Promise<Buffer> {
     const answer = await this.#checked('GET', path);
-    let body = '';
-    for await (const chunk of answer) body += String(chunk);
-    return JSON.parse(body) as T;
+    const chunks: Buffer[] = [];
+    for await (const chunk of answer) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks);
   }
 
   /** JSON lines until the daemon or the signal ends them. */

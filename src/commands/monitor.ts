@@ -1,9 +1,10 @@
 /**
  * `reactord monitor`: a live table in a terminal; elsewhere one line (or with --json one object) for each fact.
- * Keys: s sort, / filter, ↑ ↓ choose, c its chart, e why it is there, Esc back, q quit.
+ * Keys: s sort, / filter, ↑ ↓ choose, l its logs, c its chart, e why it is there, Esc back, q quit.
  */
 import { emitKeypressEvents, type Key } from 'node:readline';
 import { parseArgs } from 'node:util';
+import { outputLines } from '../monitor/logs.ts';
 import { MonitorSource } from '../monitor/source.ts';
 import { filtered, type MonitorRow, monitorTable, SORT_KEYS, sorted } from '../monitor/table.ts';
 import { explain, factText, timeOf, type WireFact } from '../visualizer/explain.ts';
@@ -12,6 +13,7 @@ import type { ActorView, Chart } from '../visualizer/view.ts';
 import { DaemonClient, socketOf } from './client.ts';
 
 const REFRESH_MS = 1000;
+const LOG_LINES = 500;
 const SCREEN = {
   enter: '\x1b[?1049h\x1b[?25l',
   leave: '\x1b[?25h\x1b[?1049l',
@@ -65,7 +67,9 @@ async function follow(client: DaemonClient, json: boolean): Promise<number> {
 
 /** The part of a page that fits, with the last marked line (a current state) in it. */
 function aroundMark(page: string[], height: number): string[] {
-  const marked = page.findLastIndex((line) => line.includes('●'));
+  const found = page.findLastIndex((line) => line.includes('●'));
+  // Without one, the end is what is new.
+  const marked = found < 0 ? page.length : found;
   const start = Math.max(0, Math.min(marked - Math.floor(height / 2), page.length - height));
   return page.slice(start, start + height);
 }
@@ -131,7 +135,7 @@ class Screen {
     else if (text === '/') this.#typing = true;
     else if (key.name === 'down') this.#chosen++;
     else if (key.name === 'up') this.#chosen = Math.max(0, this.#chosen - 1);
-    else if (key.name === 'c' || key.name === 'e') await this.#open(key.name);
+    else if (key.name === 'c' || key.name === 'e' || key.name === 'l') await this.#open(key.name);
     this.#draw();
   }
 
@@ -143,12 +147,16 @@ class Screen {
     else if (text && !key.ctrl) this.#filter += text;
   }
 
-  async #open(what: 'c' | 'e'): Promise<void> {
+  async #open(what: 'c' | 'e' | 'l'): Promise<void> {
     const row = this.#visible()[this.#chosen];
     if (!row) return;
     const path = `/reactord/actors/container/${row.id}`;
     try {
-      if (what === 'c') {
+      if (what === 'l') {
+        const tail = `/containers/${row.id}/logs?stdout=1&stderr=1&tail=${LOG_LINES}`;
+        const lines = outputLines(await this.#client.bytes(tail));
+        this.#page = lines.length ? lines : ['(no output)'];
+      } else if (what === 'c') {
         const chart = await this.#client.get<Chart & { active: string[] }>(`${path}/chart`);
         this.#page = tree(chart, chart.active).split('\n');
       } else {
@@ -172,8 +180,10 @@ class Screen {
     );
     const status = this.#typing ? `filter: ${this.#filter}▏` : this.#filter ? `filter ${this.#filter}` : '';
     const head = `reactord monitor  ${visible.length} containers  sorted by ${SORT_KEYS[this.#sort]}  ${status}`;
-    const foot = this.#error || 's sort  / filter  ↑↓ choose  c chart  e explain  Esc back  q quit';
-    const body = this.#page ? aroundMark(this.#page, height - 3) : table.slice(0, height - 3);
+    const foot = this.#error || 's sort  / filter  ↑↓ choose  l logs  c chart  e explain  Esc back  q quit';
+    const body = this.#page
+      ? aroundMark(this.#page, height - 3).map((line) => line.slice(0, columns))
+      : table.slice(0, height - 3);
     const lines = [head.slice(0, columns), ...body, '', dim(foot.slice(0, columns))];
     process.stdout.write(SCREEN.home + lines.map((line) => line + SCREEN.clearLine).join('\r\n') + SCREEN.clearDown);
   }

@@ -9,6 +9,7 @@ interface ListedContainer {
   Names: string[];
   State: string;
   Status: string;
+  Labels: Record<string, string> | null;
 }
 
 interface StatsBody {
@@ -66,6 +67,7 @@ export class MonitorSource {
     return {
       id: container.Id,
       name: container.Names[0]?.replace(/^\//, '') ?? container.Id.slice(0, 12),
+      project: container.Labels?.['com.docker.compose.project'] ?? '',
       state: actor?.state.split(/[.{]/)[0] ?? container.State,
       health: healthOf(container.Status),
       since: actor?.since ?? now,

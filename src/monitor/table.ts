@@ -4,6 +4,8 @@ import { span } from '../visualizer/explain.ts';
 export interface MonitorRow {
   id: string;
   name: string;
+  /** Compose project; '' for none. */
+  project: string;
   state: string;
   health: string;
   /** Milliseconds since the epoch of the present state. */
@@ -18,9 +20,9 @@ export interface MonitorRow {
   waiting: string;
 }
 
-export type SortKey = 'name' | 'state' | 'cpu' | 'memory' | 'since' | 'restarts';
+export type SortKey = 'name' | 'project' | 'state' | 'cpu' | 'memory' | 'since' | 'restarts';
 
-export const SORT_KEYS: readonly SortKey[] = ['name', 'state', 'cpu', 'memory', 'since', 'restarts'];
+export const SORT_KEYS: readonly SortKey[] = ['name', 'project', 'state', 'cpu', 'memory', 'since', 'restarts'];
 
 const descending: ReadonlySet<SortKey> = new Set(['cpu', 'memory', 'restarts', 'since']);
 
@@ -33,7 +35,7 @@ export function sorted(rows: readonly MonitorRow[], key: SortKey): MonitorRow[] 
 }
 
 export const filtered = (rows: readonly MonitorRow[], word: string): MonitorRow[] =>
-  rows.filter((row) => [row.name, row.state, row.health, row.id].some((field) => field.includes(word)));
+  rows.filter((row) => [row.name, row.project, row.state, row.health, row.id].some((field) => field.includes(word)));
 
 export function size(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -45,6 +47,7 @@ export function size(bytes: number): string {
 
 const COLUMNS: readonly { title: string; width: number; cell(row: MonitorRow, now: number): string }[] = [
   { title: 'NAME', width: 20, cell: (row) => row.name },
+  { title: 'PROJECT', width: 12, cell: (row) => row.project },
   { title: 'STATE', width: 24, cell: (row) => row.state },
   { title: 'HEALTH', width: 10, cell: (row) => row.health },
   { title: 'FOR', width: 13, cell: (row, now) => span(now - row.since) },
@@ -68,10 +71,11 @@ const COLUMNS: readonly { title: string; width: number; cell(row: MonitorRow, no
 const fit = (text: string, width: number): string =>
   text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width);
 
-/** Lines no wider than `width`: columns that do not fit are left out from the right. */
+/** Lines no wider than `width`: columns that do not fit are left out from the right, and the projects' where there is none. */
 export function monitorTable(rows: readonly MonitorRow[], now: number, width: number): string[] {
   let used = 0;
-  const shown = COLUMNS.filter((column) => (used += column.width + 1) <= width + 1);
+  const columns = COLUMNS.filter(({ title }) => title !== 'PROJECT' || rows.some(({ project }) => project));
+  const shown = columns.filter((column) => (used += column.width + 1) <= width + 1);
   const line = (cells: string[]): string =>
     cells
       .map((cell, i) => fit(cell, shown[i]!.width))

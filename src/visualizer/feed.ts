@@ -65,7 +65,7 @@ export async function* feedLines({ bus, clock, whole, gone }: FeedOptions): Asyn
     while (!gone.aborted) {
       if (!waiting.length) await sleep();
       const early = flushed + FLUSH_MS - clock.now();
-      if (!whole && early > 0) await sleep(early);
+      if (!whole && early > 0 && !gone.aborted) await sleep(early);
       if (gone.aborted) return;
       const kept = whole ? waiting : sample(waiting, BUDGET);
       skipped += waiting.length - kept.length;

@@ -298,6 +298,38 @@ describe('/events', () => {
     await eventually(() => parts.bus.stats.subscribers === 0);
   });
 
+  test('serves several hundred subscribers, each by its own filter, and lets go of all of them', async () => {
+    const parts = testApp();
+    const open = async (filters: object) => {
+      const answer = await parts.app.request(`/events?filters=${encodeURIComponent(JSON.stringify(filters))}`);
+      const reader = answer.body!.getReader();
+      return { reader, first: reader.read() };
+    };
+    const wanted = [{ event: ['die'] }, { container: ['web'] }, { type: ['container'], label: ['app'] }];
+    const clients = await Promise.all(Array.from({ length: 300 }, (_, index) => open(wanted[index % 3]!)));
+    await eventually(() => parts.bus.stats.subscribers === 300);
+    parts.bus.publish({ topic: 'event', type: 'network', action: 'connect', id: 'n', attributes: { name: 'net' } });
+    publish(parts, 'die');
+    for (const { first } of clients) expect(actions(Buffer.from((await first).value!).toString())).toEqual(['die']);
+    await Promise.all(clients.map(({ reader }) => reader.cancel()));
+    await eventually(() => parts.bus.stats.subscribers === 0);
+  });
+
+  test('tells a reader what is gone for good, because it was slower than the journal keeps', async () => {
+    const parts = testApp();
+    const answer = await parts.app.request('/events');
+    const reader = answer.body!.getReader();
+    const first = reader.read();
+    publish(parts, 'first');
+    await first;
+    for (let index = 0; index < 1500; index++) publish(parts, `n${index}`);
+    parts.store.journal.prune({ keep: 10, beforeNano: 0n });
+    const seen: string[] = [];
+    while (!seen.includes('n1499')) seen.push(...actions(Buffer.from((await reader.read()).value!).toString()));
+    expect(seen.slice(0, 2)).toEqual(['events_dropped', 'n1490']);
+    await reader.cancel();
+  });
+
   test('without since shows only what comes, and refuses unknown filters', async () => {
     const parts = testApp();
     publish(parts, 'create');

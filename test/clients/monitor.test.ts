@@ -14,7 +14,8 @@ const children: ChildProcess[] = [];
 
 beforeAll(async () => {
   daemon = await startDaemon({ flags: ['--metrics-addr', METRICS] });
-  daemon.ok('run', '-d', '--name', 'steady', '--network', 'none', daemon.image, 'sleep', '1000');
+  const said = 'echo said $((40 + 2)); exec sleep 1000';
+  daemon.ok('run', '-d', '--name', 'steady', '--network', 'none', daemon.image, 'sh', '-c', said);
   daemon.ok('run', '--name', 'gone', '--network', 'none', daemon.image, 'true');
 });
 
@@ -66,7 +67,14 @@ describe('reactord in the terminal', () => {
     let screen = '';
     child.stdout.on('data', (chunk: Buffer) => (screen += chunk.toString()));
     await eventually(() => screen.includes('steady') && screen.includes('sorted by name'), { what: 'the table' });
-    child.stdin.write('/gone\r');
+    child.stdin.write('/steady\r');
+    await eventually(() => screen.includes('filter steady'), { what: 'the filter' });
+    child.stdin.write('l');
+    await eventually(() => screen.includes('said 42'), { what: 'its logs' });
+    child.stdin.write('\x1b');
+    // A lone Escape counts only after a pause; what follows it at once would be read as a sequence.
+    await eventually(() => screen.lastIndexOf('NAME') > screen.lastIndexOf('said 42'), { what: 'the table again' });
+    child.stdin.write('/' + '\x7f'.repeat(6) + 'gone\r');
     await eventually(() => screen.includes('filter gone') && screen.includes('1 containers'), { what: 'the filter' });
     child.stdin.write('c');
     await eventually(() => screen.includes('● exited'), { what: 'the chart' });
@@ -81,9 +89,11 @@ describe('reactord in the terminal', () => {
     children.push(child);
     let output = '';
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    let turn = 0;
+    // Until it listens, what happens is not for it.
     await eventually(() => {
-      daemon.ok('rename', 'gone', output.length % 2 ? 'gone' : 'gone2');
-      daemon.ok('rename', output.length % 2 ? 'gone' : 'gone2', 'gone');
+      daemon.ok('rename', turn % 2 ? 'gone2' : 'gone', turn % 2 ? 'gone' : 'gone2');
+      turn++;
       return output.includes('"action":"rename"');
     });
     child.kill('SIGTERM');

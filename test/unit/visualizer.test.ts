@@ -1,9 +1,17 @@
 import { describe, expect, it } from 'vitest';
+import { outputLines } from '../../src/monitor/logs.ts';
 import { usageOf } from '../../src/monitor/source.ts';
 import { filtered, type MonitorRow, monitorTable, size, sorted } from '../../src/monitor/table.ts';
 import { causalChain, explain, factText, flapping, span, type WireFact } from '../../src/visualizer/explain.ts';
+import { collapse, compounds } from '../../src/visualizer/collapse.ts';
+import { feedLines, sample } from '../../src/visualizer/feed.ts';
 import { mermaid, tree } from '../../src/visualizer/mermaid.ts';
+import { activeIds, actorAt, usualDurations, visitsOf } from '../../src/visualizer/past.ts';
 import type { ActorView, Chart } from '../../src/visualizer/view.ts';
+import type { Fact } from '../../src/bus/fact.ts';
+import { testDeps } from '../support/deps.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { keepJournal } from '../../src/store/retention.ts';
 
 const ID = 'ab'.repeat(32);
 let seq = 0;
@@ -127,10 +135,149 @@ describe('a chart as text', () => {
   });
 });
 
+describe('a folded chart', () => {
+  const outer: Chart = {
+    root: {
+      ...chart.root,
+      states: [
+        chart.root.states[0]!,
+        { ...chart.root.states[1]!, states: [...chart.root.states[1]!.states] },
+        { id: 'door.gone', key: 'gone', type: 'final', effects: [], states: [] },
+      ],
+    },
+    edges: [
+      ...chart.edges,
+      { source: 'door.open.lamp', target: 'door.open.bell', event: 'RING' },
+      { source: 'door.open.lamp', target: 'door.gone', event: 'FALL' },
+      { source: 'door.open', target: 'door.gone', event: 'LIFT', guard: 'strong' },
+    ],
+  };
+
+  it('draws a closed state as one box, and edges between the outermost states they leave and enter', () => {
+    const { nodes, edges } = collapse(outer, new Set());
+    expect(nodes.map(({ key, hidden }) => [key, hidden])).toEqual([
+      ['shut', 0],
+      ['open', 2],
+      ['gone', 0],
+    ]);
+    expect(edges.map(({ id, events }) => [id, events])).toEqual([
+      ['door.shut→door.open', ['OPEN [unlocked]']],
+      ['door.open→door.gone', ['FALL', 'LIFT [strong]']],
+    ]);
+  });
+
+  it('draws the inside of an open one', () => {
+    const { edges } = collapse(outer, new Set(compounds(outer.root)));
+    expect(edges.find(({ parent }) => parent === 'door.open')).toMatchObject({
+      source: 'door.open.lamp',
+      events: ['RING'],
+    });
+  });
+});
+
+describe('the past of an actor', () => {
+  const move = (at: number, from: string, to: string) => fact('transition', 'GO', at, { from, to });
+  const facts = [
+    move(1000, '', 'shut'),
+    move(2000, 'shut', 'open{lamp: off, bell: on}'),
+    fact('effect', 'begin', 2500, { effect: 'light' }),
+    fact('effect', 'end', 2600, { effect: 'light', ms: 100 }),
+    fact('effect', 'begin', 2800, { effect: 'light' }),
+    move(4000, 'open{lamp: off, bell: on}', 'shut'),
+  ];
+
+  it('has its state and its running effects at any moment', () => {
+    expect(actorAt(actor, facts, 500).state).toBe('');
+    expect(actorAt(actor, facts, 1500)).toMatchObject({ state: 'shut', since: 1000, transitions: 1 });
+    expect(actorAt(actor, facts, 3000)).toMatchObject({ effects: [{ name: 'light', startedAt: 2800 }] });
+    // What is kept begins later than the moment: the next transition tells.
+    expect(actorAt(actor, facts.slice(5), 3000).state).toBe('open{lamp: off, bell: on}');
+  });
+
+  it('counts visits and dwell times of each state, nested and parallel ones by their place', () => {
+    expect(activeIds(chart, 'open{lamp: off, bell: on}')).toEqual(
+      new Set(['door.open', 'door.open.lamp', 'door.open.bell']),
+    );
+    // A region's state is not taken for an outer state of the same name.
+    expect(activeIds(chart, 'open{lamp: shut}').has('door.shut')).toBe(false);
+    const visits = visitsOf(chart, facts, 5000);
+    expect(visits.get('door.shut')).toEqual({ count: 2, ms: 2000 });
+    expect(visits.get('door.open.bell')).toEqual({ count: 1, ms: 2000 });
+    expect(usualDurations(facts)).toEqual(new Map([['light', 100]]));
+  });
+});
+
+describe('the feed', () => {
+  const busy = (count: number): Fact[] =>
+    Array.from({ length: count }, (_, i) => ({
+      seq: i,
+      timeNano: 0n,
+      topic: i % 2 ? ('effect' as const) : ('transition' as const),
+      type: 'container',
+      action: 'X',
+      id: String(i % 10),
+      attributes: {},
+    }));
+
+  it('leaves out effects first, then all but the last move of each actor', () => {
+    expect(sample(busy(10), 10)).toHaveLength(10);
+    expect(sample(busy(20), 10).every(({ topic }) => topic === 'transition')).toBe(true);
+    expect(sample(busy(100), 10).map(({ seq }) => seq)).toEqual([90, 92, 94, 96, 98]);
+  });
+
+  it('tells how many facts it left out, and holds nothing when its reader is gone', async () => {
+    const clock = new ManualClock();
+    const { bus } = testDeps({ clock });
+    const gone = new AbortController();
+    const lines = feedLines({ bus, clock, whole: false, gone: gone.signal });
+    expect((await lines.next()).value).toBe('{"connected":true}\n');
+    const next = lines.next();
+    // Its first fact wakes it; it looks at what came when this turn is over.
+    for (let i = 0; i < 1000; i++) bus.publish({ topic: 'effect', type: 'container', action: 'begin', id: 'a' });
+    bus.publish({ topic: 'transition', type: 'container', action: 'GO', id: 'a' });
+    const told = String((await next).value)
+      .trim()
+      .split('\n');
+    expect(told[0]).toBe('{"skipped":1000}');
+    expect(told).toHaveLength(2);
+    const last = lines.next();
+    gone.abort();
+    expect((await last).done).toBe(true);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe('the journal’s retention', () => {
+  it('keeps no more facts and no older ones than told, looking every ten minutes', () => {
+    const clock = new ManualClock();
+    const { bus, store, config, log } = testDeps({ clock, config: { journalKeep: 5, journalDays: 2 } });
+    const stop = keepJournal({ store, clock, config, log });
+    const publish = (): unknown => bus.publish({ topic: 'event', type: 'container', action: 'start', id: 'a' });
+    for (let i = 0; i < 8; i++) publish();
+    clock.advance(10 * 60_000);
+    expect(store.journal.read({}).map(({ seq }) => seq)).toEqual([4, 5, 6, 7, 8]);
+    clock.advance(2 * 86_400_000);
+    publish();
+    clock.advance(10 * 60_000);
+    expect(store.journal.read({}).map(({ seq }) => seq)).toEqual([9]);
+    stop();
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe('logs in the monitor', () => {
+  it('are lines of text that cannot touch the terminal, from frames or from a raw stream', () => {
+    const framed = Buffer.from('\x01\0\0\0\0\0\0\x0bone\x1b[31m\ntw\x02\0\0\0\0\0\0\x02o\n', 'latin1');
+    expect(outputLines(framed)).toEqual(['one', 'two']);
+    expect(outputLines(Buffer.from('raw\r\n\x07bell\n'))).toEqual(['raw', 'bell']);
+  });
+});
+
 describe('the monitor’s table', () => {
   const row = (name: string, more: Partial<MonitorRow> = {}): MonitorRow => ({
     id: name,
     name,
+    project: '',
     state: 'running',
     health: '',
     since: 0,

@@ -40,9 +40,20 @@ export function eventRoutes(api: Api, parts: EventParts): void {
   });
 }
 
+/** Several hundred subscribers read the same facts: each is written once for all of them. */
+const written = new WeakMap<Fact, string>();
+
+function sharedLine(fact: Fact): string {
+  const known = written.get(fact);
+  if (known !== undefined) return known;
+  const line = eventLine(fact);
+  written.set(fact, line);
+  return line;
+}
+
 async function* eventLines({ bus, store, clock }: EventParts, wanted: Wanted): AsyncGenerator<string> {
   const { after, since, until } = wanted;
-  const line = (fact: Fact): string => eventLine(fact, after !== undefined);
+  const line = (fact: Fact): string => (after === undefined ? sharedLine(fact) : eventLine(fact, true));
   const past = (query: { afterSeq?: number; sinceNano?: bigint }): Fact[] =>
     store.journal.read({ ...query, untilNano: until, topics: ['event'] }).filter(wanted.matches);
   // Subscribed before the journal is read: nothing falls between the two, and what is in both is told by its seq.
@@ -60,12 +71,12 @@ async function* eventLines({ bus, store, clock }: EventParts, wanted: Wanted): A
     let dropped = 0;
     for await (const fact of live) {
       if (live.dropped > dropped) {
-        // The queue was full after the facts in it: go back to the journal from here.
-        const lost = live.dropped - dropped;
+        // What waits and what was dropped is all in the journal; only what that no longer keeps is gone for good.
+        const owed = 1 + live.waiting + live.dropped - dropped;
         dropped = live.dropped;
         const missed = past({ afterSeq: position });
+        if (missed.length < owed) yield line(dropFact(bus, clock, owed - missed.length));
         for (const one of missed) yield line(one);
-        if (missed.length < lost) yield line(dropFact(bus, clock, lost - missed.length));
         position = Math.max(position, missed.at(-1)?.seq ?? 0);
       }
       if (fact.seq <= position) continue;

@@ -19,8 +19,8 @@ const OPTIONS = {
 };
 
 /** Width of a character, by the font sizes of page.css. */
-const TEXT = 7.3;
-const SMALL = 6.3;
+const TEXT = 8.2;
+const SMALL = 6.7;
 
 export interface Box {
   id: string;
@@ -50,9 +50,14 @@ export interface Placed {
 /** Lines of text in a box: its size follows from them. */
 export type BoxText = (node: ShownNode) => { title: string; lines: string[] };
 
+const LONGEST_LABEL = 18;
+
+/** Short, since room is kept for it: events without their guards, the first one only. The drawing's titles tell all. */
 export function edgeLabel(events: readonly string[]): string {
-  const shown = events[0] ?? '';
-  return events.length > 1 ? `${shown} +${events.length - 1}` : shown;
+  const names = [...new Set(events.map((event) => event.replace(/^always \[(.*)\]$/, '[$1]').replace(/ \[.*$/, '')))];
+  const first = names[0] ?? '';
+  const short = first.length > LONGEST_LABEL ? `${first.slice(0, LONGEST_LABEL - 1)}…` : first;
+  return names.length > 1 ? `${short} +${names.length - 1}` : short;
 }
 
 const elkEdge = ({ id, source, target, events }: ShownEdge): ElkExtendedEdge => {

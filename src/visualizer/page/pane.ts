@@ -5,8 +5,9 @@ import { h } from './dom.ts';
 const SMALLEST = 0.35;
 const LARGEST = 2.5;
 /** Fitting never makes text smaller than this. */
-const FIT_SMALLEST = 0.8;
+const FIT_SMALLEST = 0.9;
 const FIT_LARGEST = 1.15;
+const EDGE = 40;
 
 export class Pane {
   readonly element: HTMLElement;
@@ -64,11 +65,13 @@ export class Pane {
     this.#scroll.scrollTop = this.#scroll.scrollHeight;
   }
 
-  /** Brings an element of the drawing into the middle. */
+  /** Brings an element of the drawing into the middle; of one that is larger than the pane, its beginning. */
   reveal(element: Element): void {
     const [box, pane] = [element.getBoundingClientRect(), this.#scroll.getBoundingClientRect()];
-    this.#scroll.scrollLeft += box.left + box.width / 2 - pane.left - pane.width / 2;
-    this.#scroll.scrollTop += box.top + box.height / 2 - pane.top - pane.height / 2;
+    const shift = (from: number, size: number, start: number, room: number): number =>
+      from - start - (size < room ? (room - size) / 2 : EDGE);
+    this.#scroll.scrollLeft += shift(box.left, box.width, pane.left, pane.width);
+    this.#scroll.scrollTop += shift(box.top, box.height, pane.top, pane.height);
   }
 
   #drawing(): SVGElement | null {

@@ -29,7 +29,7 @@ interface Message {
 
 const keyOfFact = (fact: WireFact): string => `${fact.type}/${fact.id}`;
 
-function message(fact: WireFact, actors: readonly PageActor[], chosen: boolean): Message {
+function message(fact: WireFact, actors: readonly PageActor[]): Message {
   const { data = {} } = fact;
   const own = keyOfFact(fact);
   if (fact.topic === 'command') {
@@ -59,20 +59,20 @@ function message(fact: WireFact, actors: readonly PageActor[], chosen: boolean):
   }
   if (fact.topic === 'transition') {
     const to = String(data.to ?? '');
-    return { fact, from: own, to: own, text: `${to}  ← ${eventText(fact.action)}`, tone: tone(to), back: false };
+    return {
+      fact,
+      from: own,
+      to: own,
+      text: fact.action === 'xstate.init' ? to : `${to}  ← ${eventText(fact.action)}`,
+      tone: tone(to),
+      back: false,
+    };
   }
   const container = `container/${fact.attributes.container ?? ''}`;
   const aimed = fact.type === 'network' && actors.some((actor) => keyOf(actor) === container);
   const code = fact.attributes.exitCode ? ` (${fact.attributes.exitCode})` : '';
   const bad = /^(die|oom|failed)/.test(fact.action) ? 'bad' : 'idle';
-  return {
-    fact,
-    from: own,
-    to: aimed ? container : own,
-    text: `${chosen || aimed ? '' : ''}“${fact.action}”${code}`,
-    tone: bad,
-    back: false,
-  };
+  return { fact, from: own, to: aimed ? container : own, text: `“${fact.action}”${code}`, tone: bad, back: false };
 }
 
 function concerns(fact: WireFact, actor: PageActor, causes: ReadonlySet<number>): boolean {
@@ -86,10 +86,12 @@ export function drawSequence(model: Model, chosen: PageActor | undefined, width:
   const causes = new Set(chosen ? all.filter((fact) => isAbout(fact, chosen)).map(({ seq }) => seq) : []);
   const facts = all.filter((fact) => (chosen ? concerns(fact, chosen, causes) : fact.topic !== 'effect')).slice(-ROWS);
   if (!facts.length) return h('p', { class: 'empty' }, 'Nothing happened in what is kept here.');
-  const messages = facts.map((fact) => message(fact, actors, chosen !== undefined));
+  const messages = facts.map((fact) => message(fact, actors));
   const used = [...new Set(messages.toReversed().flatMap(({ from, to }) => [from, to]))];
   const shown = used.filter((column) => column !== API && column !== EFFECTS).slice(0, MOST_COLUMNS);
-  const columns = [API, ...shown.toReversed(), ...(used.includes(EFFECTS) ? [EFFECTS] : [])];
+  const first = chosen ? keyOf(chosen) : '';
+  const ordered = shown.toReversed().sort((a, b) => Number(b === first) - Number(a === first));
+  const columns = [API, ...ordered, ...(used.includes(EFFECTS) ? [EFFECTS] : [])];
   const rows = messages.filter(({ from, to }) => columns.includes(from) && columns.includes(to));
   const step = Math.max(190, (width - TIME - 220) / Math.max(columns.length - 1, 1));
   const x = (column: string): number => TIME + 40 + columns.indexOf(column) * step;
@@ -146,7 +148,7 @@ function lifeline(model: Model, column: string, x: number, height: number): SVGE
 
 function drawMessage(row: Message, y: number, x: (column: string) => number, step: number): SVGElement {
   const [from, to] = [x(row.from), x(row.to)];
-  const room = Math.floor(((row.from === row.to ? 1.1 * step : Math.abs(to - from)) - 16) / CHARACTER);
+  const room = Math.floor(((row.from === row.to ? 1.5 * step : Math.abs(to - from)) - 16) / CHARACTER);
   const text = row.text.length > room ? `${row.text.slice(0, room - 1)}…` : row.text;
   const time = s('text', { class: 'soft', x: 0, y: y + 4 }, clock(timeOf(row.fact)));
   const label = `${clock(timeOf(row.fact))} ${row.text}`;
