@@ -7,7 +7,7 @@ import type { HostFacts } from './host/port.ts';
 import { newId } from './lib/ids.ts';
 import { runTool } from './lib/spawn.ts';
 import type { Store } from './store/port.ts';
-import { VERSION } from './version.ts';
+import { ENGINE_VERSION } from './version.ts';
 
 export interface SystemSources {
   config: Config;
@@ -86,7 +86,7 @@ const gitCommit = (): string => {
 export function systemInfo(sources: SystemSources): SystemInfo {
   const { config, host, store, usage } = sources;
   return {
-    version: VERSION,
+    version: ENGINE_VERSION,
     gitCommit: gitCommit(),
     buildTime: '',
     id: hostId(store),

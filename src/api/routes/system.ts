@@ -8,6 +8,7 @@ import { runtimeWarnings } from '../../runtime/version-gate.ts';
 import { type Clock, nowNano, rfc3339Nano } from '../../lib/clock.ts';
 import type { Reactor } from '../../reactor/reactor.ts';
 import { type Api, type ApiContext, atLeast } from '../kit.ts';
+import { VERSION } from '../../version.ts';
 import { API_VERSION, MIN_API_VERSION } from '../versions.ts';
 
 export interface Component {
@@ -101,7 +102,7 @@ function versionDocument(system: SystemInfo): object {
       { Name: 'Engine', Version: system.version, Details: { ...common, Experimental: 'false' } },
       {
         Name: 'reactord',
-        Version: system.version,
+        Version: VERSION,
         Details: { GitCommit: system.gitCommit, Node: process.versions.node },
       },
       ...system.components,
