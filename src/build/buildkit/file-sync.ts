@@ -110,7 +110,12 @@ class Receiver {
 }
 
 /** Takes a tree from whoever sends it, into `target`. `name` is for messages. */
-export async function receiveDirectoryFrom(peer: Sending, target: string, name: string): Promise<void> {
+export async function receiveDirectoryFrom(
+  peer: Sending,
+  target: string,
+  name: string,
+  transferred: (bytes: number) => void = () => {},
+): Promise<void> {
   await mkdir(target, { recursive: true });
   const receiver = new Receiver(target);
   let isListed = false;
@@ -129,6 +134,7 @@ export async function receiveDirectoryFrom(peer: Sending, target: string, name: 
         }
         case Type.PACKET_DATA:
           receiver.data(packet.id, packet.data);
+          transferred(packet.data.length);
           if (!packet.data.length) await finishIfComplete();
           break;
         case Type.PACKET_FIN:
@@ -152,10 +158,11 @@ export async function receiveDirectory(
   request: DirectoryRequest,
   target: string,
   signal: AbortSignal,
+  transferred?: (bytes: number) => void,
 ): Promise<void> {
   const call = session.client.open(FileSync.method.diffCopy, { metadata: metadataOf(request), signal });
   try {
-    await receiveDirectoryFrom(call, target, request.name);
+    await receiveDirectoryFrom(call, target, request.name, transferred);
   } finally {
     call.cancel();
   }

@@ -100,7 +100,7 @@ export class BuildKit {
       session: this.#sessionOf(job),
       signal,
       onEvent: (event) => progress.on(event),
-      receiving: (work) => progress.within('[internal] load build definition and context', work),
+      within: (name, work) => progress.within(name, work),
     });
     const allowHostNetwork = job.entitlements.includes('network.host');
     const build = this.builds.start({ ...request, limits: { ...request.limits, allowHostNetwork }, ...overrides });

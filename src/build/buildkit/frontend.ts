@@ -3,13 +3,13 @@ import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid, notImplemented } from '../../errors.ts';
 import type { Ulimit } from '../../config/config.ts';
-import { readContext, readTextIn, receiveRemote, unpackInto } from '../context.ts';
+import { receiveRemote } from '../context.ts';
 import { isGit, isHttp } from '../fetch.ts';
 import type { Tree } from '../files/select.ts';
-import { readIgnoreFile } from '../patterns.ts';
-import type { BuildInput, BuildRequest, NamedContext, RunLimits } from '../types.ts';
-import { clientServices, credentials, uploaded } from './client-services.ts';
-import { receiveDirectory } from './file-sync.ts';
+import type { BuildRequest, NamedContext, RunLimits } from '../types.ts';
+import { clientServices, credentials } from './client-services.ts';
+import type { Within } from './progress.ts';
+import { receiveInput, receiveTree } from './receive.ts';
 import type { Session } from './sessions.ts';
 
 type Attributes = Readonly<Record<string, string>>;
@@ -53,19 +53,9 @@ function cacheFrom(attributes: Attributes): string[] {
   return entries.flatMap(({ Type, Attrs }) => (Type === 'registry' && Attrs?.ref ? [Attrs.ref] : []));
 }
 
-/** A session directory received into the build's own directory, with its own ignore file obeyed. */
-async function receiveTree(session: Session, name: string, directory: string, signal: AbortSignal): Promise<Tree> {
-  const rules = await mkdtemp(join(directory, 'ignore-'));
-  await receiveDirectory(session, { name, follow: ['.dockerignore'] }, rules, signal);
-  const ignore = readIgnoreFile((await readTextIn(rules, '.dockerignore')) ?? '');
-  const root = await mkdtemp(join(directory, 'local-'));
-  await receiveDirectory(session, { name, excludes: ignore }, root, signal);
-  return { root, ignore };
-}
-
 function namedContexts(
   attributes: Attributes,
-  session: () => Promise<Session>,
+  receive: (name: string, signal: AbortSignal) => Promise<Tree>,
   workspace: () => string,
 ): Map<string, NamedContext> {
   const contexts = new Map<string, NamedContext>();
@@ -77,10 +67,7 @@ function namedContexts(
     else if (local) {
       // Received once, however many steps use it.
       let tree: Promise<Tree> | undefined;
-      contexts.set(name, {
-        kind: 'tree',
-        open: (signal) => (tree ??= session().then((open) => receiveTree(open, local, workspace(), signal))),
-      });
+      contexts.set(name, { kind: 'tree', open: (signal) => (tree ??= receive(local, signal)) });
     } else if (isHttp(value) || isGit(value)) {
       let tree: Promise<Tree> | undefined;
       contexts.set(name, { kind: 'tree', open: (signal) => (tree ??= remoteTree(value, workspace(), signal)) });
@@ -98,64 +85,17 @@ async function remoteTree(url: string, directory: string, signal: AbortSignal): 
   return input.context;
 }
 
-/** The Dockerfile comes from a directory of its own; the context may be elsewhere. */
-async function receiveInput(
-  attributes: Attributes,
-  session: Session,
-  directory: string,
-  signal: AbortSignal,
-): Promise<BuildInput> {
-  const filename = attributes.filename ?? 'Dockerfile';
-  const context = attributes.context ?? '';
-  const upload = /^https?:\/\/buildkit-session\/(.+)$/.exec(context);
-  if (upload) {
-    const root = join(directory, 'context');
-    await unpackInto(uploaded(session, `/${upload[1]}`, signal), root, signal);
-    return readContext(root, filename);
-  }
-  const isLocal = !context || context.startsWith('local:');
-  if (!isLocal && !(isHttp(context) || isGit(context)))
-    throw notImplemented(`${context} is no context that this daemon can use`);
-  if (!isLocal && !attributes.dockerfilekey)
-    return receiveRemote(context, directory, attributes.filename ?? '', signal);
-
-  const definition = join(directory, 'definition');
-  const follow = [filename, `${filename}.dockerignore`, filename.toLowerCase()];
-  await receiveDirectory(session, { name: attributes.dockerfilekey ?? 'dockerfile', follow }, definition, signal);
-  const dockerfile = (await readTextIn(definition, filename)) ?? (await readTextIn(definition, filename.toLowerCase()));
-  if (dockerfile === undefined) throw invalid(`failed to read dockerfile: open ${filename}: no such file or directory`);
-  if (!isLocal)
-    return {
-      ...(await receiveRemote(context, directory, '', signal, { dockerfileOptional: true })),
-      dockerfile,
-      dockerfileName: filename,
-    };
-
-  const name = context.startsWith('local:') ? context.slice(6) : (attributes.contextkey ?? 'context');
-  const own = await readTextIn(definition, `${filename}.dockerignore`);
-  let ignore = own === undefined ? undefined : readIgnoreFile(own);
-  if (!ignore) {
-    const rules = join(directory, 'ignore');
-    await receiveDirectory(session, { name, follow: ['.dockerignore'] }, rules, signal);
-    ignore = readIgnoreFile((await readTextIn(rules, '.dockerignore')) ?? '');
-  }
-  const root = join(directory, 'context');
-  await receiveDirectory(session, { name, excludes: ignore }, root, signal);
-  return { dockerfile, dockerfileName: filename, context: { root, ignore } };
-}
-
 export interface FrontendBuild {
   attributes: Attributes;
   session: () => Promise<Session>;
   /** Fires when the build is cancelled. */
   signal: AbortSignal;
   onEvent: BuildRequest['onEvent'];
-  /** Around the receiving of the input, to show it as a step of its own. */
-  receiving: <T>(work: () => Promise<T>) => Promise<T>;
+  within: Within;
 }
 
 /** Errors: notImplemented for what the frontend is asked for beside building, and for several platforms. */
-export function frontendRequest({ attributes, session, signal, onEvent, receiving }: FrontendBuild): BuildRequest {
+export function frontendRequest({ attributes, session, signal, onEvent, within }: FrontendBuild): BuildRequest {
   if (attributes.requestid)
     throw notImplemented(`the Dockerfile frontend here only builds; ${attributes.requestid} is not supported`);
   const platforms = wordsOf(attributes.platform);
@@ -165,9 +105,9 @@ export function frontendRequest({ attributes, session, signal, onEvent, receivin
   const workspace = { directory: '' };
   return {
     style: 'buildkit',
-    receive: async (directory, within) => {
+    receive: async (directory, receiveSignal) => {
       workspace.directory = directory;
-      return receiving(async () => receiveInput(attributes, await session(), directory, within));
+      return receiveInput({ attributes, session: await session(), directory, signal: receiveSignal, within });
     },
     tags: [],
     target: attributes.target ?? '',
@@ -181,7 +121,15 @@ export function frontendRequest({ attributes, session, signal, onEvent, receivin
     squash: false,
     keepContainers: false,
     limits: limitsOf(attributes),
-    contexts: namedContexts(attributes, session, () => workspace.directory),
+    contexts: namedContexts(
+      attributes,
+      async (name, treeSignal) =>
+        receiveTree(
+          { attributes, session: await session(), directory: workspace.directory, signal: treeSignal, within },
+          name,
+        ),
+      () => workspace.directory,
+    ),
     services: clientServices(session, signal),
     auth: async (host) => credentials(await session(), host, signal),
     onEvent,

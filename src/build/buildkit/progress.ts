@@ -22,6 +22,11 @@ interface PullLine {
 /** Output kept for a reader that comes late. */
 const REPLAY_BYTES = 4 << 20;
 
+const TOLD_EVERY_BYTES = 1 << 20;
+
+/** Shows work as a step of the build; `transferred` counts bytes that came. */
+export type Within = <T>(name: string, work: (transferred: (bytes: number) => void) => Promise<T>) => Promise<T>;
+
 export class Progress {
   #ref: string;
   #clock: Clock;
@@ -67,17 +72,30 @@ export class Progress {
   }
 
   /** A step of our own beside those of the Dockerfile, such as receiving the context. */
-  async within<T>(name: string, work: () => Promise<T>): Promise<T> {
+  readonly within: Within = async (name, work) => {
     this.#begin(name, name, []);
+    const started = this.#now();
+    let current = 0;
+    let told = 0;
+    const tellBytes = (completed?: ReturnType<typeof timestampFromMs>): void => {
+      told = current;
+      const id = 'transferring context:';
+      const status = { id, vertex: this.#digest(name), name: id, current: BigInt(current) };
+      this.#tell({ statuses: [{ ...status, timestamp: this.#now(), started, completed }] });
+    };
     try {
-      const result = await work();
+      const result = await work((bytes) => {
+        current += bytes;
+        if (current - told > TOLD_EVERY_BYTES) tellBytes();
+      });
+      if (current) tellBytes(this.#now());
       this.#end(name, {});
       return result;
     } catch (error) {
       this.#end(name, { error: error instanceof Error ? error.message : String(error) });
       throw error;
     }
-  }
+  };
 
   warn(warning: { digest: string; level: bigint; short: Uint8Array; detail: Uint8Array[]; url: string }): void {
     const { digest, ...rest } = warning;

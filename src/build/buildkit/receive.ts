@@ -1,0 +1,87 @@
+/** How the Dockerfile and the context of a BuildKit client come here: from its session, from its input, or from a url. */
+import { mkdtemp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { invalid, notImplemented } from '../../errors.ts';
+import { readContext, readTextIn, receiveRemote, unpackInto } from '../context.ts';
+import { isGit, isHttp } from '../fetch.ts';
+import type { Tree } from '../files/select.ts';
+import { readIgnoreFile } from '../patterns.ts';
+import type { BuildInput } from '../types.ts';
+import { uploaded } from './client-services.ts';
+import { type DirectoryRequest, receiveDirectory } from './file-sync.ts';
+import type { Within } from './progress.ts';
+import type { Session } from './sessions.ts';
+
+export interface Receiving {
+  attributes: Readonly<Record<string, string>>;
+  session: Session;
+  /** The build's own directory. */
+  directory: string;
+  signal: AbortSignal;
+  /** Shows a part of the receiving as a step. */
+  within: Within;
+}
+
+/** A directory of the client, shown as a step with the bytes that came. */
+async function shown(to: Receiving, title: string, request: DirectoryRequest, target: string): Promise<void> {
+  await to.within(title, (transferred) => receiveDirectory(to.session, request, target, to.signal, transferred));
+}
+
+async function ignoreRules(to: Receiving, name: string, title: string): Promise<string[]> {
+  const rules = await mkdtemp(join(to.directory, 'ignore-'));
+  await shown(to, title, { name, follow: ['.dockerignore'] }, rules);
+  return readIgnoreFile((await readTextIn(rules, '.dockerignore')) ?? '');
+}
+
+/** A named context, with its own ignore file obeyed. */
+export async function receiveTree(to: Receiving, name: string): Promise<Tree> {
+  const ignore = await ignoreRules(to, name, `[context ${name}] load .dockerignore`);
+  const root = await mkdtemp(join(to.directory, 'local-'));
+  await shown(to, `[context ${name}] load from client`, { name, excludes: ignore }, root);
+  return { root, ignore };
+}
+
+/** The Dockerfile comes from a directory of its own; the context may be elsewhere. */
+export async function receiveInput(to: Receiving): Promise<BuildInput> {
+  const { attributes, directory, signal, within } = to;
+  const { context = '', filename = 'Dockerfile' } = attributes;
+  const upload = /^https?:\/\/buildkit-session\/(.+)$/.exec(context);
+  if (upload) {
+    const root = join(directory, 'context');
+    await within('[internal] load remote build context', () =>
+      unpackInto(uploaded(to.session, `/${upload[1]}`, signal), root, signal),
+    );
+    return readContext(root, filename);
+  }
+  if (!context || context.startsWith('local:')) return receiveLocal(to, filename, context.slice('local:'.length));
+  if (!isHttp(context) && !isGit(context)) throw notImplemented(`${context} is no context that this daemon can use`);
+  const withDockerfile = !attributes.dockerfilekey;
+  const input = await within('[internal] load remote build context', () =>
+    receiveRemote(context, directory, withDockerfile ? (attributes.filename ?? '') : '', signal, {
+      dockerfileOptional: !withDockerfile,
+    }),
+  );
+  if (withDockerfile) return input;
+  const { dockerfile } = await receiveDefinition(to, filename);
+  return { ...input, dockerfile, dockerfileName: filename };
+}
+
+/** The Dockerfile, and the ignore file that belongs to it alone. */
+async function receiveDefinition(to: Receiving, filename: string): Promise<{ dockerfile: string; ignore?: string }> {
+  const definition = join(to.directory, 'definition');
+  const follow = [filename, `${filename}.dockerignore`, filename.toLowerCase()];
+  const name = to.attributes.dockerfilekey ?? 'dockerfile';
+  await shown(to, `[internal] load build definition from ${filename}`, { name, follow }, definition);
+  const dockerfile = (await readTextIn(definition, filename)) ?? (await readTextIn(definition, filename.toLowerCase()));
+  if (dockerfile === undefined) throw invalid(`failed to read dockerfile: open ${filename}: no such file or directory`);
+  return { dockerfile, ignore: await readTextIn(definition, `${filename}.dockerignore`) };
+}
+
+async function receiveLocal(to: Receiving, filename: string, local: string): Promise<BuildInput> {
+  const { dockerfile, ignore: own } = await receiveDefinition(to, filename);
+  const name = local || (to.attributes.contextkey ?? 'context');
+  const ignore = own === undefined ? await ignoreRules(to, name, '[internal] load .dockerignore') : readIgnoreFile(own);
+  const root = join(to.directory, 'context');
+  await shown(to, '[internal] load build context', { name, excludes: ignore }, root);
+  return { dockerfile, dockerfileName: filename, context: { root, ignore } };
+}
