@@ -52,9 +52,9 @@ export type BoxText = (node: ShownNode) => { title: string; lines: string[] };
 
 const LONGEST_LABEL = 18;
 
-/** Short, since room is kept for it: events without their guards, the first one only. The drawing's titles tell all. */
+/** Short, since room is kept for it: the first event, without guards and without what is only a decision. Titles tell all. */
 export function edgeLabel(events: readonly string[]): string {
-  const names = [...new Set(events.map((event) => event.replace(/^always \[(.*)\]$/, '[$1]').replace(/ \[.*$/, '')))];
+  const names = [...new Set(events.map((event) => event.replace(/ \[.*$/, '')))].filter((name) => name !== 'always');
   const first = names[0] ?? '';
   const short = first.length > LONGEST_LABEL ? `${first.slice(0, LONGEST_LABEL - 1)}…` : first;
   return names.length > 1 ? `${short} +${names.length - 1}` : short;

@@ -34,9 +34,28 @@ export class Pane {
 
   /** Shows a drawing; one with `data-width` and `data-height` can be zoomed, others stay as they are. */
   show(drawing: Element): void {
+    const anchor = this.#anchor();
     this.#scroll.replaceChildren(drawing);
     this.#tools.hidden = !this.#size();
     this.#apply();
+    // A drawing that was laid out anew does not jump away from who looks at it.
+    const now = anchor && this.#state(anchor.id)?.getBoundingClientRect();
+    if (!now) return;
+    this.#scroll.scrollLeft += now.left - anchor.left;
+    this.#scroll.scrollTop += now.top - anchor.top;
+  }
+
+  /** The focused state, else the innermost current one, and where it is on the screen. */
+  #anchor(): { id: string; left: number; top: number } | undefined {
+    const focused = document.activeElement?.closest('.scroll [data-state]');
+    const element = focused ?? [...this.#scroll.querySelectorAll('[data-on=true]')].at(-1);
+    if (!element) return undefined;
+    const { left, top } = element.getBoundingClientRect();
+    return { id: element.getAttribute('data-state')!, left, top };
+  }
+
+  #state(id: string): Element | null {
+    return this.#scroll.querySelector(`[data-state="${CSS.escape(id)}"]`);
   }
 
   /** Room for a drawing that fits without scrolling sideways. */
