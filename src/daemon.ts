@@ -78,7 +78,11 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
   const clock = systemClock;
   const store = sqliteStore({
     path: join(config.dataRoot, 'reactord.db'),
-    onDamaged: (movedTo, error) => log.error({ err: error, movedTo }, 'the database was damaged and is set aside'),
+    onDamaged: (movedTo, error) =>
+      log.error(
+        { err: error, movedTo },
+        'the database was damaged and is set aside; while that file is there, nothing that no record names is removed',
+      ),
     onError: (error) => log.error({ err: error }, 'records could not be written'),
   });
   release.push(() => store.close());

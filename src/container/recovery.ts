@@ -25,6 +25,7 @@ const LOST_EXIT_CODE = 255;
 /** How many records are reconciled at once when the daemon starts. */
 const PROBES_AT_ONCE = 16;
 const PROBE_TRIES = 5;
+const REBUILD_PAUSE_MS = 100;
 const PROBE_PAUSE_MS = 500;
 const RECOVERY_END_MS = 10_000;
 
@@ -35,6 +36,8 @@ export interface RecoveryDeps {
   registry: Registry;
   reactor: Reactor;
   machine: typeof containerMachine;
+  /** What no record names is somebody's when records were lost. */
+  recordsLost: boolean;
 }
 
 export class Recovery {
@@ -57,11 +60,14 @@ export class Recovery {
   spawn(record: ContainerRecord, probe: TaskProbe): void {
     const { reactor, machine, effects, registry } = this.#deps;
     const lost = { exitCode: LOST_EXIT_CODE, exitedAtNano: nowNano(effects.clock), synthesised: true };
-    const actor = reactor.spawn('container', record.id, machine, {
+    reactor.spawn('container', record.id, machine, {
       input: { record, probe, lost },
       onFailure: () => {
-        rejectAll(actor.getSnapshot().context);
-        setImmediate(() => void this.#reconcile(registry.get(record.id) ?? record));
+        // It may have failed in its very first step, before `spawn` returned.
+        const snapshot = reactor.get('container', record.id)?.getSnapshot();
+        if (snapshot?.context) rejectAll(snapshot.context);
+        // With a pause: one that fails again and again must not hold up all others.
+        void delay(REBUILD_PAUSE_MS).then(() => this.#reconcile(registry.get(record.id) ?? record));
       },
     });
   }
@@ -120,6 +126,7 @@ export class Recovery {
     };
     await Promise.all(Array.from({ length: PROBES_AT_ONCE }, work));
     this.#inherited = [];
+    if (this.#deps.recordsLost) return;
     await this.#sweep().catch((error: unknown) =>
       effects.log.warn({ err: error }, 'what dead containers left could not be swept'),
     );

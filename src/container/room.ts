@@ -83,7 +83,13 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
   const parts = assemble(deps);
   const { effects, execs, registry, sessions } = parts;
   const machine = wireMachine(effects, parts.outlet);
-  const recovery = new Recovery({ effects, registry, reactor: deps.reactor, machine });
+  const recovery = new Recovery({
+    effects,
+    registry,
+    reactor: deps.reactor,
+    machine,
+    recordsLost: deps.store.incomplete,
+  });
   const containers = serviceOf(deps, parts, recovery);
   const sharers = followSharers({ bus: deps.bus, containers, log: deps.log });
   return {

@@ -48,6 +48,7 @@ export function memoryStore(): Store {
       };
     },
     journal,
+    incomplete: false,
     durable: () => Promise.resolve(),
     close: () => {},
   };

@@ -39,6 +39,8 @@ export interface Journal {
 export interface Store {
   collection<T extends object>(name: string): Collection<T>;
   readonly journal: Journal;
+  /** Records of an earlier life are lost: what no record names may still be somebody's, so nothing is swept away for that. */
+  readonly incomplete: boolean;
   /** Resolves when everything written so far is on disk. */
   durable(): Promise<void>;
   close(): void;

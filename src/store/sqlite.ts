@@ -2,8 +2,8 @@
  * Records and journal in SQLite (WAL, synchronous=FULL). Writes go into an open transaction that is committed once at the end of
  * the tick, so what one turn of the event loop wrote becomes durable together; `durable` waits for that commit.
  */
-import { closeSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Fact, Topic } from '../bus/fact.ts';
 import { internal } from '../errors.ts';
@@ -69,6 +69,12 @@ function openDatabase(path: string): DatabaseSync {
   return database;
 }
 
+const aside = (path: string): string => `${path}.damaged-`;
+
+/** As long as a file that was set aside lies there, it may be repaired and put back. */
+const isIncomplete = (path: string): boolean =>
+  readdirSync(dirname(path)).some((name) => name.startsWith(basename(aside(path))));
+
 /** Opens the file; one that is no database any more is set aside (`.damaged-<time>`) and a new one begun. */
 function openOrSetAside(path: string, onDamaged: (movedTo: string, error: unknown) => void): DatabaseSync {
   try {
@@ -77,10 +83,12 @@ function openOrSetAside(path: string, onDamaged: (movedTo: string, error: unknow
     const damaged =
       (error as { code?: string }).code === 'corrupt' || /not a database|malformed/.test((error as Error).message);
     if (!damaged) throw error;
-    const aside = `${path}.damaged-${Date.now()}`;
-    renameSync(path, aside);
-    for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true });
-    onDamaged(aside, error);
+    const moved = `${aside(path)}${Date.now()}`;
+    renameSync(path, moved);
+    // The log belongs to it: whoever repairs the file needs both.
+    if (existsSync(`${path}-wal`)) renameSync(`${path}-wal`, `${moved}-wal`);
+    rmSync(`${path}-shm`, { force: true });
+    onDamaged(moved, error);
     return openDatabase(path);
   }
 }
@@ -98,6 +106,7 @@ export function sqliteStore(options: SqliteOptions): Store {
   return {
     collection: (name) => sqliteCollection(commits, name),
     journal,
+    incomplete: isIncomplete(options.path),
     durable: () => commits.durable(),
     close: () => commits.close(),
   };

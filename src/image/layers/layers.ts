@@ -280,7 +280,7 @@ export class OverlayLayers implements LayerStore {
         this.#log.error({ err: error, diffId: id }, 'a layer cannot be unpacked again'),
       );
     }
-    await this.#sweepLinks();
+    if (!this.#store.incomplete) await this.#sweepLinks();
     if (this.#records.all().some(({ record }) => record.unsynced !== undefined)) this.#syncSoon();
   }
 

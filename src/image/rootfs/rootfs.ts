@@ -82,6 +82,7 @@ export class OverlayRootfs implements RootfsStore {
   /** Undoes mounts of an earlier life, and removes directories under overlay2/ that nobody knows. */
   async boot(): Promise<void> {
     for (const name of await readdir(this.#merged)) await this.#unmount(join(this.#merged, name));
+    if (this.#store.incomplete) return;
     const known = new Set(['l', BASE]);
     for (const { record } of this.#layers.all()) known.add(record.cacheId);
     for (const { record } of this.#records.all()) known.add(record.mountId);
