@@ -63,6 +63,7 @@ export async function jsonBody(
   }
   if (type === undefined) checkJsonType(type);
   // Go's decoder takes null for nothing, and old clients send it for a body they have no need of.
+  if (isTooDeep(bytes)) throw invalid('invalid JSON: exceeded max depth');
   const document = parseJson(bytes.toString('utf8')) ?? {};
   if (schema) check(schema, document);
   return document;
@@ -73,6 +74,27 @@ function checkJsonType(type: string | undefined): void {
   if (media !== 'application/json')
     throw invalid(`unsupported Content-Type header (${type ?? ''}): must be 'application/json'`);
 }
+
+/** No document of the API comes near it; what is deeper could be parsed, but not written again without overflowing the stack. */
+const DEEPEST = 500;
+
+function isTooDeep(bytes: Buffer): boolean {
+  let depth = 0;
+  let isText = false;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at]!;
+    if (isText) {
+      if (byte === BACKSLASH) at++;
+      else if (byte === QUOTE) isText = false;
+    } else if (byte === QUOTE) isText = true;
+    else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+      if (++depth > DEEPEST) return true;
+    } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth--;
+  }
+  return false;
+}
+
+const [QUOTE, BACKSLASH, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [...Buffer.from('"\\[]{}')];
 
 function parseJson(text: string): unknown {
   try {

@@ -64,7 +64,7 @@ const images = (): ImageStore => {
   };
 };
 
-const rootfs = (calls: Calls): RootfsStore => {
+const rootfs = (calls: Calls, emptyRoot: string): RootfsStore => {
   const known = new Set<string>();
   return {
     async prepare(id) {
@@ -72,7 +72,7 @@ const rootfs = (calls: Calls): RootfsStore => {
       known.add(id);
     },
     mounts: () => [],
-    withMounted: (_, work) => work('/nonexistent', false),
+    withMounted: (_, work) => work(emptyRoot, false),
     async *diff() {},
     changes: async () => [],
     usage: async () => ({ sizeRw: 10, sizeRootFs: 100 }),
@@ -173,7 +173,7 @@ export async function containerWorld(options: { clock?: Clock; fake?: FakeOption
   const ports = {
     runtime,
     images: images(),
-    rootfs: rootfs(calls),
+    rootfs: rootfs(calls, directory),
     networks: fakeNetworks(calls, deps),
     volumes: volumes(calls),
     logs: logs(),

@@ -11,8 +11,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { parseDockerfile } from '../../src/build/dockerfile/parse.ts';
+import { expandText, expandWord } from '../../src/build/dockerfile/words.ts';
 import { parseGit } from '../../src/build/fetch.ts';
 import { openDirectories } from '../../src/build/mount-open.ts';
+import { compileGlob } from '../../src/build/patterns.ts';
 import { subordinateIds } from '../../src/host/user-remap.ts';
 import { runtimeWarnings } from '../../src/runtime/version-gate.ts';
 
@@ -56,6 +59,19 @@ test.each(['--upload-pack=x', '-x#main', 'ext::sh -c x', 'https://host/x.git#-x'
     expect(() => parseGit(source)).toThrow(/invalid git reference/);
   },
 );
+
+describe('what is long or deep', () => {
+  const deep = 20_000;
+
+  test('in a Dockerfile is read in time that grows with it, or refused', () => {
+    const joined = parseDockerfile(`FROM a\nRUN ${'x \\\n'.repeat(50_000)}y`);
+    expect(joined.stages).toHaveLength(1);
+    const nested = '${a:-'.repeat(deep) + '}'.repeat(deep);
+    for (const expand of [expandWord, expandText])
+      expect(() => expand(nested, '\\', () => undefined)).toThrow(/nested too deeply/);
+    expect(compileGlob('**/*a'.repeat(50)).test('a/'.repeat(500))).toBe(false);
+  });
+});
 
 describe('a directory of a shared cache', () => {
   let base: string;

@@ -106,15 +106,17 @@ class Reader {
   }
 
   #joined(): string {
-    let text = this.#lines[this.#at++]!.trimStart();
-    while (this.#continued.test(text)) {
-      text = text.replace(this.#continued, '$1');
+    const parts: string[] = [];
+    let line = this.#lines[this.#at++]!.trimStart();
+    while (this.#continued.test(line)) {
+      parts.push(line.replace(this.#continued, '$1'));
+      line = '';
       while (this.#at < this.#lines.length && (isComment(this.#lines[this.#at]!) || !this.#lines[this.#at]!.trim()))
         this.#at++;
       if (this.#at >= this.#lines.length) break;
-      text += this.#lines[this.#at++]!;
+      line = this.#lines[this.#at++]!;
     }
-    return text.trimEnd();
+    return [...parts, line].join('').trimEnd();
   }
 
   #instruction(): Line {

@@ -69,6 +69,8 @@ function replacePattern(value: string, pattern: string, replacement: string, all
 
 const NAME_START = /[A-Za-z_]/;
 const NAME_CHAR = /[A-Za-z0-9_]/;
+/** What nobody writes would overflow the stack. */
+const DEEPEST = 100;
 
 /** One pass over a text; `keepQuotes` leaves quotes and escapes as they are (heredoc bodies, raw values). */
 class Expander {
@@ -76,6 +78,7 @@ class Expander {
   #at = 0;
   #escape: string;
   #lookup: Lookup;
+  #depth = 0;
   /** Where words may be split: [start, end) of unquoted text in the output, collected for `expandToWords`. */
   readonly parts: { text: string; quoted: boolean }[] = [];
 
@@ -101,7 +104,7 @@ class Expander {
       if (stop && stop.includes(char)) return out;
       if (char === "'") emit(this.#single(), true);
       else if (char === '"') emit(this.#double(), true);
-      else if (char === '$') emit(this.#dollar(), false);
+      else if (char === '$') emit(this.#variable(), false);
       else if (char === this.#escape) {
         this.#at++;
         if (this.#at < this.#text.length) emit(this.#text[this.#at++]!, true);
@@ -122,7 +125,7 @@ class Expander {
       if (char === this.#escape && '$\\'.includes(this.#text[this.#at + 1] ?? ' ')) {
         out += this.#text[this.#at + 1]!;
         this.#at += 2;
-      } else if (char === '$') out += this.#dollar();
+      } else if (char === '$') out += this.#variable();
       else {
         out += char;
         this.#at++;
@@ -148,7 +151,7 @@ class Expander {
         this.#at++;
         return out;
       }
-      if (char === '$') out += this.#dollar();
+      if (char === '$') out += this.#variable();
       else if (char === this.#escape) {
         const next = this.#text[this.#at + 1];
         if (next === undefined) this.#fail('unexpected end of statement while looking for matching double-quote');
@@ -169,6 +172,16 @@ class Expander {
     if (!NAME_START.test(first)) return '';
     while (NAME_CHAR.test(this.#text[this.#at] ?? '')) this.#at++;
     return this.#text.slice(start, this.#at);
+  }
+
+  /** Defaults hold variables, whose defaults hold variables. */
+  #variable(): string {
+    if (++this.#depth > DEEPEST) this.#fail('variables are nested too deeply');
+    try {
+      return this.#dollar();
+    } finally {
+      this.#depth--;
+    }
   }
 
   #dollar(): string {
@@ -228,7 +241,7 @@ class Expander {
       if (char === '\\' || char === this.#escape) {
         out += `\\${this.#text[this.#at + 1] ?? ''}`;
         this.#at += 2;
-      } else if (char === '$') out += this.#dollar();
+      } else if (char === '$') out += this.#variable();
       else if (char === '"') out += this.#double();
       else if (char === "'") out += this.#single();
       else {
