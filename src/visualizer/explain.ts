@@ -96,6 +96,14 @@ export function causalChain(facts: readonly WireFact[], actor: { id: string; nam
   return answer ? [...chain, answer].sort((a, b) => a.seq - b.seq) : chain;
 }
 
+const CHAIN_TAIL = 16;
+
+/** A long chain (a loop since one command) as its beginning and its end; `left` facts between them are not shown. */
+export function chainEnds(chain: readonly WireFact[]): { head: WireFact[]; left: number; tail: WireFact[] } {
+  if (chain.length <= CHAIN_TAIL + 2) return { head: [], left: 0, tail: [...chain] };
+  return { head: chain.slice(0, 1), left: chain.length - 1 - CHAIN_TAIL, tail: chain.slice(-CHAIN_TAIL) };
+}
+
 /** A container that exits and starts again and again: at least three times in the last minute. */
 export function flapping(facts: readonly WireFact[], now: number): boolean {
   const recent = facts.filter(
@@ -120,8 +128,9 @@ export function explain(actor: ActorView, facts: readonly WireFact[], now: numbe
   lines.push('', 'It would accept:', `  ${actor.accepts.join(', ') || 'nothing'}`);
   if (actor.news.length) lines.push('', 'News that would move it:', `  ${actor.news.join(', ')}`);
   const chain = causalChain(facts, actor);
-  lines.push('', 'How it got here:');
-  for (const fact of chain) lines.push(`  ${new Date(timeOf(fact)).toISOString().slice(11, 23)}  ${factText(fact)}`);
+  const line = (fact: WireFact): string => `  ${new Date(timeOf(fact)).toISOString().slice(11, 23)}  ${factText(fact)}`;
+  const { head, left, tail } = chainEnds(chain);
+  lines.push('', 'How it got here:', ...head.map(line), ...(left ? [`  … ${left} more …`] : []), ...tail.map(line));
   if (!chain.length) lines.push('  the journal has no transition of it');
   return lines.join('\n');
 }

@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { outputLines } from '../../src/monitor/logs.ts';
 import { usageOf } from '../../src/monitor/source.ts';
 import { filtered, type MonitorRow, monitorTable, size, sorted } from '../../src/monitor/table.ts';
-import { causalChain, explain, factText, flapping, span, type WireFact } from '../../src/visualizer/explain.ts';
+import {
+  causalChain,
+  chainEnds,
+  explain,
+  factText,
+  flapping,
+  span,
+  waitingFor,
+  type WireFact,
+} from '../../src/visualizer/explain.ts';
 import { collapse, compounds } from '../../src/visualizer/collapse.ts';
 import { feedLines, sample } from '../../src/visualizer/feed.ts';
 import { mermaid, tree } from '../../src/visualizer/mermaid.ts';
@@ -58,6 +67,27 @@ describe('an explanation', () => {
 
   it('goes from the API request over transitions and effects to the last transition', () => {
     expect(causalChain(facts, actor).map(({ action }) => action)).toEqual(['request', 'START', 'end', 'EXIT']);
+  });
+
+  it('ends with the answer that names the command as its cause, and keeps only the ends of a loop', () => {
+    const start = fact('command', 'accept', 2000, { method: 'POST', path: '/containers/web/start' });
+    const other = fact('command', 'answer', 2003, { method: 'POST', path: '/containers/web/start', status: 409 });
+    const moved = fact('transition', 'START', 2001, { from: 'created', to: 'running' });
+    const answer = fact('command', 'answer', 2010, { status: 204 }, { cause: start.seq });
+    expect(causalChain([start, other, moved, answer], actor)).toEqual([start, moved, answer]);
+    const loop = Array.from({ length: 50 }, (_, i) => fact('transition', 'EXIT', 3000 + i, { from: 'a', to: 'b' }));
+    const { head, left, tail } = chainEnds([start, ...loop]);
+    expect([head, left, tail.at(-1)]).toEqual([[start], 34, loop.at(-1)]);
+  });
+
+  it('calls an effect late that runs far longer than it usually does', () => {
+    const slow = { ...actor, effects: [{ name: 'settle', startedAt: 0 }], timers: [] };
+    expect(waitingFor(slow, 31_000, new Map([['settle', 50]]))).toEqual([
+      'effect settle, running for 31.0 s (usually 50 ms): it is late',
+    ]);
+    expect(waitingFor(slow, 31_000, new Map([['settle', 20_000]]))[0]).not.toContain('late');
+    // A probe runs as long as its container.
+    expect(waitingFor({ ...slow, effects: [{ name: 'probes', startedAt: 0 }] }, 9e9)[0]).not.toContain('late');
   });
 
   it('says the state, what is waited for and what would be accepted', () => {

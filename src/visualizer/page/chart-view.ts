@@ -7,7 +7,7 @@ import { collapse, eventOf, type ShownEdge, type ShownNode } from '../collapse.t
 import { span } from '../explain.ts';
 import { activeIds, type Visits } from '../past.ts';
 import { type Line, pathOf, place, type Placed } from './chart-layout.ts';
-import { s } from './dom.ts';
+import { arrowHead, s } from './dom.ts';
 import type { PageChart } from './model.ts';
 
 export interface ChartState {
@@ -66,7 +66,7 @@ export async function drawChart(chart: PageChart, look: ChartState): Promise<SVG
       'data-width': placed.width,
       'data-height': placed.height,
     },
-    arrowHead(),
+    s('defs', {}, arrowHead('tip')),
     ...outer.map(box),
     ...placed.lines.map(line),
     ...inner.map(box),
@@ -74,26 +74,6 @@ export async function drawChart(chart: PageChart, look: ChartState): Promise<SVG
   lightOnHover(svg);
   return svg;
 }
-
-const arrowHead = (): SVGElement =>
-  s(
-    'defs',
-    {},
-    s(
-      'marker',
-      {
-        id: 'tip',
-        viewBox: '0 0 8 8',
-        refX: 7,
-        refY: 4,
-        markerWidth: 8,
-        markerHeight: 8,
-        orient: 'auto',
-        markerUnits: 'userSpaceOnUse',
-      },
-      s('path', { d: 'M0,0L8,4L0,8z', class: 'tip' }),
-    ),
-  );
 
 /** The drawn edge of the last transition: of those that lead from what was current to what is, the one that changed the most. */
 function lastEdge(chart: PageChart, { last }: ChartState, edges: readonly ShownEdge[]): string | undefined {

@@ -1,6 +1,6 @@
 /// <reference lib="dom" />
 /** What is known of the chosen actor: where it is, what it waits for, what would move it, and why it is there. */
-import { causalChain, factText, span, waitingFor } from '../explain.ts';
+import { causalChain, chainEnds, factText, span, waitingFor } from '../explain.ts';
 import { activeIds, usualDurations, type Visits } from '../past.ts';
 import { isNews } from '../view.ts';
 import type { WireFact } from '../wire.ts';
@@ -32,7 +32,8 @@ export function drawDetail(model: Model, chosen: PageActor | undefined, visits: 
   const now = model.now();
   const own = model.factsOf(actor).filter((fact) => timeOf(fact) <= now);
   const waits = waitingFor(actor, now, usualDurations(own));
-  const chain = causalChain(model.until(), actor);
+  const { head, left, tail } = chainEnds(causalChain(model.until(), actor));
+  const between = left ? [h('li', { class: 'empty' }, `… ${left} more, see the journal …`)] : [];
   const { accepts, news } = eventsAt(model, actor);
   const rows: [string, string][] = [
     ['State', actor.state || 'not there yet'],
@@ -56,7 +57,9 @@ export function drawDetail(model: Model, chosen: PageActor | undefined, visits: 
     h(
       'ol',
       { class: 'chain', id: 'chain' },
-      ...(chain.length ? chain.map(factItem) : [h('li', { class: 'empty' }, 'no transition in what is kept here')]),
+      ...(tail.length
+        ? [...head.map(factItem), ...between, ...tail.map(factItem)]
+        : [h('li', { class: 'empty' }, 'no transition in what is kept here')]),
     ),
     ...(visits.size ? [h('h3', {}, 'Visits and dwell times'), visitTable(visits, keyOf(actor))] : []),
   ];

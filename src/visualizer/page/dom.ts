@@ -26,3 +26,20 @@ export function s(tag: string, attributes: Attributes = {}, ...children: Child[]
 
 export const $ = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 export const clock = (ms: number): string => new Date(ms).toISOString().slice(11, 23);
+
+/** The end of an arrow, in the colour of its line. */
+export const arrowHead = (id: string): SVGElement =>
+  s(
+    'marker',
+    {
+      id,
+      viewBox: '0 0 8 8',
+      refX: 7,
+      refY: 4,
+      markerWidth: 8,
+      markerHeight: 8,
+      orient: 'auto',
+      markerUnits: 'userSpaceOnUse',
+    },
+    s('path', { d: 'M0,0L8,4L0,8z', class: 'tip' }),
+  );

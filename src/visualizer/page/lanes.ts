@@ -95,7 +95,8 @@ function lane(
     );
   });
   const marks = facts
-    .filter((fact) => fact.topic === 'event' && timeOf(fact) >= start)
+    // Health checks run all the time; only what they find is a mark.
+    .filter((fact) => fact.topic === 'event' && timeOf(fact) >= start && !fact.action.startsWith('exec_'))
     .map((fact) =>
       s(
         'circle',

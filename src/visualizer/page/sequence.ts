@@ -6,7 +6,7 @@
 import { isAbout, span } from '../explain.ts';
 import { eventText } from '../view.ts';
 import type { WireFact } from '../wire.ts';
-import { clock, h, s } from './dom.ts';
+import { arrowHead, clock, h, s } from './dom.ts';
 import { keyOf, type Model, nameOf, type PageActor, timeOf, tone } from './model.ts';
 
 const ROWS = 80;
@@ -96,53 +96,38 @@ export function drawSequence(model: Model, chosen: PageActor | undefined, width:
   const step = Math.max(190, (width - TIME - 220) / Math.max(columns.length - 1, 1));
   const x = (column: string): number => TIME + 40 + columns.indexOf(column) * step;
   const total = x(columns.at(-1)!) + 220;
-  const height = rows.length * ROW + 50;
-  return s(
-    'svg',
-    {
-      width: total,
-      height,
-      class: 'sequence',
-      role: 'group',
-      'aria-label': `sequence between actors, ${rows.length} messages`,
-    },
+  const height = rows.length * ROW + 30;
+  const heads = columns.map((column) => head(model, column, x(column)));
+  const lines = columns.map((column) => s('line', { class: 'lane', x1: x(column), x2: x(column), y1: 0, y2: height }));
+  return h(
+    'div',
+    {},
+    h('div', { class: 'heads' }, s('svg', { width: total, height: 32, 'aria-hidden': 'true' }, ...heads)),
     s(
-      'defs',
-      {},
-      s(
-        'marker',
-        {
-          id: 'head',
-          viewBox: '0 0 8 8',
-          refX: 7,
-          refY: 4,
-          markerWidth: 8,
-          markerHeight: 8,
-          orient: 'auto',
-          markerUnits: 'userSpaceOnUse',
-        },
-        s('path', { d: 'M0,0L8,4L0,8z', class: 'tip' }),
-      ),
+      'svg',
+      {
+        width: total,
+        height,
+        class: 'sequence',
+        role: 'group',
+        'aria-label': `sequence between actors, ${rows.length} messages`,
+      },
+      s('defs', {}, arrowHead('head')),
+      ...lines,
+      ...rows.map((row, i) => drawMessage(row, 26 + i * ROW, x, step)),
     ),
-    ...columns.map((column) => lifeline(model, column, x(column), height)),
-    ...rows.map((row, i) => drawMessage(row, 62 + i * ROW, x, step)),
   );
 }
 
-function lifeline(model: Model, column: string, x: number, height: number): SVGElement {
+function head(model: Model, column: string, x: number): SVGElement {
   const actor = model.actors.get(column);
-  const name = actor
-    ? nameOf(actor)
-    : column
-        .split('/')
-        .map((part) => part.slice(0, 12))
-        .join(' ');
+  const parts = column.split('/').map((part) => part.slice(0, 12));
+  const name = actor ? nameOf(actor) : parts.join(' ');
   return s(
     'g',
     {},
-    s('line', { class: 'lane', x1: x, x2: x, y1: 28, y2: height }),
-    s('rect', { class: 'node', x: x - 60, y: 4, width: 120, height: 24, rx: 6 }),
-    s('text', { class: 'title', x, y: 21, 'text-anchor': 'middle' }, name.slice(0, 16), s('title', {}, column)),
+    s('rect', { class: 'node', x: x - 66, y: 3, width: 132, height: 26, rx: 6 }),
+    s('text', { class: 'title', x, y: 21, 'text-anchor': 'middle' }, name.slice(0, 15), s('title', {}, column)),
   );
 }
 

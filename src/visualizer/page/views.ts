@@ -19,6 +19,13 @@ export function drawTree(model: Model, search: string, choose: (key: string) => 
     ]);
 }
 
+/** `running{process: up, health: unhealthy}` → `running · unhealthy`. */
+function shortState(state: string): string {
+  const notable = /\b(?:paused|pausing|resuming|unhealthy|healthy)\b|health: starting/.exec(state.split('{')[1] ?? '');
+  const outer = state.split('{')[0]!;
+  return notable ? `${outer} · ${notable[0].replace('health: ', '')}` : outer;
+}
+
 function treeRow(model: Model, actor: PageActor, choose: (key: string) => void): HTMLElement {
   const key = keyOf(actor);
   const state = model.at(actor).state || 'not there yet';
@@ -40,7 +47,7 @@ function treeRow(model: Model, actor: PageActor, choose: (key: string) => void):
     h('span', { class: `dot ${tone(state)}` }),
     h('span', { class: 'name' }, nameOf(actor)),
     flags.length ? h('span', { class: 'flag' }, flags.map(({ word }) => word).join(' ')) : undefined,
-    h('span', { class: 'state' }, state.split('{')[0]!),
+    h('span', { class: 'state' }, shortState(state)),
   );
 }
 
