@@ -73,7 +73,7 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
   mkdirSync(config.dataRoot, { recursive: true, mode: 0o710 });
   // Users of containers that are nobody here have to pass on their way to their own root.
   mkdirSync(config.execRoot, { recursive: true, mode: 0o700 });
-  chmodSync(config.execRoot, config.usernsRemap ? 0o711 : 0o700);
+  if (config.usernsRemap) chmodSync(config.execRoot, 0o711);
   release.push(lockDataRoot(config.dataRoot), writePidfile(config.pidfile));
   const clock = systemClock;
   const store = sqliteStore({
