@@ -63,6 +63,7 @@ await build({
   external: ['web-worker'],
   logLevel: 'warning',
 });
-for (const asset of ['index.html', 'page.css']) cpSync(join('src/visualizer/page', asset), join('dist/ui', asset));
+for (const asset of globSync('*.{html,css}', { cwd: 'src/visualizer/page' }))
+  cpSync(join('src/visualizer/page', asset), join('dist/ui', asset));
 writeFileSync(stamp, version);
 console.log(`bundle: dist/main.mjs and ${workers.length} worker${workers.length === 1 ? '' : 's'}`);
