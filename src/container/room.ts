@@ -13,10 +13,10 @@ import type { VolumeUsers } from '../volume/port.ts';
 import { type EffectDeps, wireMachine } from './actors.ts';
 import { assemble, type ContainerRoomDeps, logInfoOf, type Parts } from './assembly.ts';
 import type { ContainerLookup, StepRunner } from './port.ts';
-import { isRunning } from './record.ts';
+import { type ContainerRecord, isRunning } from './record.ts';
 import { Recovery } from './recovery.ts';
 import { Containers } from './service.ts';
-import { followSharers } from './sharers.ts';
+import { followSharers, parentsOf } from './sharers.ts';
 import { stepRunner } from './steps.ts';
 import { imageUsers, networkUsers, volumeUsers } from './users.ts';
 
@@ -44,6 +44,25 @@ const lookupOf = ({ registry, sessions, publish }: Parts): ContainerLookup => ({
   publish,
   watch: (id, listener) => registry.watch(id, listener),
 });
+
+/** Those that live in another one's namespaces stop before it, all within the time given (no end when it is negative). */
+async function stopInOrder({ registry, effects }: Parts, containers: Containers, seconds: number): Promise<void> {
+  const running = [...registry.values()].filter((record) => isRunning(record) || record.phase === 'starting');
+  const end = effects.clock.now() + seconds * 1000;
+  const stops = new Map<string, Promise<void>>();
+  const stop = (record: ContainerRecord): Promise<void> => {
+    const known = stops.get(record.id);
+    if (known) return known;
+    const guests = running.filter((other) => parentsOf(other).includes(record.id));
+    const stopped = Promise.allSettled(guests.map(stop)).then(() => {
+      const left = seconds < 0 ? seconds : Math.max(0, (end - effects.clock.now()) / 1000);
+      return containers.stopForShutdown(record, left);
+    });
+    stops.set(record.id, stopped);
+    return stopped;
+  };
+  await Promise.allSettled(running.map(stop));
+}
 
 function serviceOf(deps: ContainerRoomDeps, parts: Parts, recovery: Recovery): Containers {
   return new Containers({
@@ -102,10 +121,7 @@ export async function createContainerRoom(deps: ContainerRoomDeps): Promise<Cont
     volumeUsers: volumeUsers(registry),
     imageUsers: imageUsers(registry),
     boot: () => recovery.boot(),
-    async stopAll(seconds) {
-      const running = [...registry.values()].filter((record) => isRunning(record) || record.phase === 'starting');
-      await Promise.allSettled(running.map((record) => containers.stopForShutdown(record, seconds)));
-    },
+    stopAll: (seconds) => stopInOrder(parts, containers, seconds),
     async stop() {
       await recovery.ended();
       sharers.unsubscribe();

@@ -17,7 +17,7 @@ afterAll(async () => {
   tell({
     drill: 15,
     what: 'Shutdown, reload and traces of another daemon',
-    cases: 7,
+    cases: 8,
     outcome:
       'containers stopped by their own signals within the time given, or left running; a third signal forces; a bad file changes nothing; a second daemon is refused; stale files are replaced',
     where: ['test/drills/service.test.ts'],
@@ -82,6 +82,24 @@ describe('SIGTERM', () => {
     expect(await stateOf('deaf')).toMatchObject({ Status: 'exited', ExitCode: 137 });
     // It was the daemon that stopped it: its policy brings it back.
     await eventually(async () => (await stateOf('again')).Running);
+    await removeAll(daemon);
+  });
+
+  it('stops who lives in the namespaces of another one before that one', async () => {
+    const script = 'trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done';
+    daemon.ok('run', '-d', '--name', 'host', daemon.image, 'sh', '-c', script);
+    daemon.ok('run', '-d', '--name', 'guest', '--network', 'container:host', daemon.image, 'sh', '-c', script);
+    for (const name of ['host', 'guest']) await eventually(() => daemon.ok('logs', name).includes('ready'));
+    const since = Date.now();
+    expect(await daemon.terminate()).toBe(0);
+    await daemon.restart();
+    const until = (Date.now() / 1000 + 0.001).toFixed(3);
+    const { text } = await daemon.api('GET', `/events?since=${since / 1000}&until=${until}&filters={"event":["die"]}`);
+    const names = text
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => (JSON.parse(line) as { Actor: { Attributes: { name: string } } }).Actor.Attributes.name);
+    expect(names).toEqual(['guest', 'host']);
     await removeAll(daemon);
   });
 
