@@ -23,7 +23,7 @@ interface Call {
 }
 
 const names = fc.oneof(
-  fc.constantFrom('box', 'x', '..', '%2e%2e', '%00', '%ff', 'a/b', ''),
+  fc.constantFrom('box', 'box', 'box', 'x', '..', '%2e%2e', '%00', '%ff', 'a/b', ''),
   anyText.map(encodeURIComponentSafely),
 );
 const filters = fc.oneof(
@@ -118,6 +118,12 @@ const routes: [method: string, path: string, body?: SchemaName][] = [
   ['PUT', '/*'],
 ];
 
+/** Nothing but its refusal would be tried of a container without an image. */
+const useful = (schema: SchemaName, value: unknown): unknown =>
+  schema === 'container-create' && typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? { ...value, Image: 'busybox' }
+    : value;
+
 const call: fc.Arbitrary<Call> = fc
   .constantFrom(...routes)
   .chain(([method, path, schema]) =>
@@ -129,11 +135,14 @@ const call: fc.Arbitrary<Call> = fc
       query: fc.array(parameter, { maxLength: 4 }),
       body: schema
         ? fc.oneof(
-            { weight: 12, arbitrary: documentOf(schema).map((value) => JSON.stringify(value)) },
+            { weight: 12, arbitrary: documentOf(schema).map((value) => JSON.stringify(useful(schema, value))) },
             { weight: 1, arbitrary: fc.constantFrom('', '{', 'null', '[]', '{}{}', '"x"', '1e999') },
           )
         : fc.constantFrom(undefined, undefined, '{}', '{'),
-      type: fc.constantFrom('application/json', 'application/json', 'application/json', 'text/plain', ''),
+      type: fc.oneof(
+        { weight: 12, arbitrary: fc.constant('application/json') },
+        { weight: 1, arbitrary: fc.constantFrom('text/plain', '', 'application/json; charset=x') },
+      ),
     }),
   );
 
