@@ -29,15 +29,20 @@ function read(args: string[], usage: string): Call {
   };
 }
 
-export async function explain(args: string[]): Promise<number> {
-  const { client, path } = read(args, 'reactord explain [-H unix://…] [--kind KIND] NAME');
-  const actor = await client.get<ActorView>(path);
-  const [own, recent] = await Promise.all([
+/** The explanation of the actor at a path below /reactord. */
+export async function explanation(client: DaemonClient, path: string): Promise<string> {
+  const [actor, own, commands] = await Promise.all([
+    client.get<ActorView>(path),
     client.get<WireFact[]>(`${path}/history?limit=${RECENT}`),
     client.get<WireFact[]>(`/reactord/facts?topics=command&limit=${RECENT}`),
   ]);
-  const facts = [...own, ...recent].sort((a, b) => a.seq - b.seq);
-  process.stdout.write(`${explainText(actor, facts, Date.now())}\n`);
+  const facts = [...own, ...commands].sort((a, b) => a.seq - b.seq);
+  return explainText(actor, facts, Date.now());
+}
+
+export async function explain(args: string[]): Promise<number> {
+  const { client, path } = read(args, 'reactord explain [-H unix://…] [--kind KIND] NAME');
+  process.stdout.write(`${await explanation(client, path)}\n`);
   return 0;
 }
 

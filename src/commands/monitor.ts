@@ -7,10 +7,11 @@ import { parseArgs } from 'node:util';
 import { outputLines } from '../monitor/logs.ts';
 import { MonitorSource } from '../monitor/source.ts';
 import { filtered, type MonitorRow, monitorTable, SORT_KEYS, sorted } from '../monitor/table.ts';
-import { explain, factText, timeOf, type WireFact } from '../visualizer/explain.ts';
+import { factText, timeOf, type WireFact } from '../visualizer/explain.ts';
 import { tree } from '../visualizer/mermaid.ts';
-import type { ActorView, Chart } from '../visualizer/view.ts';
+import type { Chart } from '../visualizer/view.ts';
 import { DaemonClient, socketOf } from './client.ts';
+import { explanation } from './explain.ts';
 
 const REFRESH_MS = 1000;
 const LOG_LINES = 500;
@@ -159,13 +160,7 @@ class Screen {
       } else if (what === 'c') {
         const chart = await this.#client.get<Chart & { active: string[] }>(`${path}/chart`);
         this.#page = tree(chart, chart.active).split('\n');
-      } else {
-        const [actor, facts] = await Promise.all([
-          this.#client.get<ActorView>(path),
-          this.#client.get<WireFact[]>(`${path}/history?limit=500`),
-        ]);
-        this.#page = explain(actor, facts, Date.now()).split('\n');
-      }
+      } else this.#page = (await explanation(this.#client, path)).split('\n');
     } catch (error) {
       this.#error = (error as Error).message;
     }

@@ -96,6 +96,7 @@ describe('reactord in the terminal', () => {
       turn++;
       return output.includes('"action":"rename"');
     });
+    if (turn % 2) daemon.ok('rename', 'gone2', 'gone');
     child.kill('SIGTERM');
     await eventually(() => child.exitCode !== null);
   });
@@ -155,5 +156,28 @@ describe('the metrics', () => {
     );
     child.kill('SIGTERM');
     await eventually(() => child.exitCode !== null || child.signalCode !== null, { what: 'the end of Prometheus' });
+  });
+});
+
+describe('the journal', () => {
+  it('outlives the daemon: events from before come again, resume after a position, and /reactord/facts has how it was', async () => {
+    const { Id } = (await daemon.api('GET', '/containers/gone/json')).json as { Id: string };
+    // It would make the daemon's end wait for its grace.
+    daemon.ok('rm', '-f', 'steady');
+    await daemon.restart();
+    const filters = encodeURIComponent(JSON.stringify({ container: [Id], event: ['create', 'die'] }));
+    const until = Date.now() / 1000;
+    const past = async (more: string) =>
+      (await daemon.api('GET', `/events?${more}&until=${until}&filters=${filters}`)).text
+        .trim()
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as { Action: string; seq?: number });
+    expect((await past('since=0')).map(({ Action }) => Action)).toEqual(['create', 'die']);
+    const [first] = await past('after=0');
+    expect((await past(`after=${first!.seq}`)).map(({ Action }) => Action)).toEqual(['die']);
+    const explained = command('explain', 'gone').stdout;
+    expect(explained).toContain('container gone is exited.settled');
+    expect(explained).toMatch(/How it got here:\n.*→ exited/s);
   });
 });
