@@ -30,7 +30,9 @@ export function viewMounts(
 ): ViewMount[] {
   const mounts: ViewMount[] = [];
   for (const point of record.mounts) {
-    const root = point.type === 'volume' ? volumePath(point) : point.type === 'bind' ? point.source : undefined;
+    if (point.type === 'tmpfs') continue;
+    // An image is there while the container runs.
+    const root = point.type === 'volume' ? volumePath(point) : point.source;
     if (root === undefined) continue;
     const open = point.subpath ? within(root, point.subpath) : opener(root);
     mounts.push({ destination: point.destination, writable: point.writable, open });

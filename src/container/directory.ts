@@ -8,7 +8,7 @@ import { readMountInfo } from '../host/mountinfo.ts';
 import { releaseShm } from '../runtime/oci/shm.ts';
 import { releaseMounts } from '../volume/resolve.ts';
 
-/** A tmpfs and pinned parts of volumes may be mounted in it. Never descends into something that is still mounted there: that would be the content of a volume. */
+/** A tmpfs, images and pinned parts of volumes may be mounted in it. Never descends into something that is still mounted there: that would be the content of a volume. */
 export async function removeDirectory(directory: string): Promise<void> {
   if (existsSync(join(directory, 'mounts'))) {
     releaseShm(directory);

@@ -4,7 +4,7 @@ import { withDeadline } from '../lib/deadline.ts';
 import type { EffectDeps } from './actors.ts';
 import { removeBundle, removeDirectory } from './directory.ts';
 import type { RemoveOrder, Work } from './events.ts';
-import { closeMounts } from './mounting.ts';
+import { closeMounts, imageRoots } from './mounting.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Session } from './session.ts';
 import { bundleOf } from './start.ts';
@@ -103,6 +103,7 @@ export async function remove(deps: EffectDeps, { record }: Work, order: RemoveOr
   });
   await everything(deps, record.id, {
     rootfs: deps.rootfs.remove(record.id),
+    images: Promise.all(imageRoots(record).map((root) => deps.rootfs.remove(root))),
     log: deps.logs.remove(deps.logInfo(record)).then(() => removeDirectory(record.directory)),
   });
   if (order.volumes) await removeVolumes(deps, record);

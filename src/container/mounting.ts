@@ -1,21 +1,26 @@
 /** Mounts of a container over the volumes' ports: planned and filled at its creation, brought onto the host at its start. */
 import { closeSync, constants } from 'node:fs';
-import { realpath } from 'node:fs/promises';
-import { notImplemented } from '../errors.ts';
+import { mkdir, realpath } from 'node:fs/promises';
+import { invalid } from '../errors.ts';
 import { fdPath, withRoot } from '../host/rootfs.ts';
 import type { UserRemap } from '../host/user-remap.ts';
+import type { ImageStore } from '../image/port.ts';
 import { newId } from '../lib/ids.ts';
 import type { UndoStack } from '../lib/undo.ts';
 import { joinedContainer } from '../runtime/oci/docker-types.ts';
 import type { ContainerMount } from '../runtime/oci/mounts.ts';
 import { prepareShm, releaseShm, shmMount } from '../runtime/oci/shm.ts';
 import { type MountPoint, parseVolumesFrom, planMounts } from '../volume/mounts.ts';
-import { checkBindSources, type MountContext, releaseMounts, resolveMounts } from '../volume/resolve.ts';
+import { checkBindSources, imagePath, type MountContext, releaseMounts, resolveMounts } from '../volume/resolve.ts';
 import type { EffectDeps } from './actors.ts';
 import type { ContainerRecord } from './record.ts';
 
 /** At create: mount points with their volumes made and bind sources checked. */
-export async function prepareMounts(deps: EffectDeps, record: ContainerRecord, undo: UndoStack): Promise<MountPoint[]> {
+export async function prepareMounts(
+  deps: EffectDeps & { images: Pick<ImageStore, 'get'> },
+  record: ContainerRecord,
+  undo: UndoStack,
+): Promise<MountPoint[]> {
   const { hostConfig, config } = record;
   const points = planMounts({
     binds: hostConfig.Binds,
@@ -28,7 +33,6 @@ export async function prepareMounts(deps: EffectDeps, record: ContainerRecord, u
       return { points: deps.resolve(container).mounts, writable };
     }),
   });
-  if (points.some(({ type }) => type === 'image')) throw notImplemented('mounts of type image are not supported');
   await checkBindSources(points);
   const anonymous = new Map(points.filter(isNameless).map((point) => [point, newId()]));
   if (anonymous.size) {
@@ -37,10 +41,37 @@ export async function prepareMounts(deps: EffectDeps, record: ContainerRecord, u
     undo.push('intent', () => deps.creations.delete(record.id));
   }
   return Promise.all(
-    points.map((point) =>
-      point.type === 'volume' ? makeVolume(deps, record, point, anonymous.get(point) ?? point.name, undo) : point,
-    ),
+    points.map((point, index) => {
+      if (point.type === 'volume') return makeVolume(deps, record, point, anonymous.get(point) ?? point.name, undo);
+      return point.type === 'image' ? holdImage(deps, record, point, index, undo) : point;
+    }),
   );
+}
+
+/** The layer over a mounted image, by which its content stays though the image is removed by force. */
+const imageRoot = ({ id }: Pick<ContainerRecord, 'id'>, index: number): string => `${id}.${index}`;
+
+/** The container that a layer belongs to, its own root or an image that it mounts. */
+export const ownerOfRoot = (root: string): string => root.split('.', 1)[0]!;
+
+export const imageRoots = (record: ContainerRecord): string[] =>
+  record.mounts.flatMap(({ type }, index) => (type === 'image' ? [imageRoot(record, index)] : []));
+
+async function holdImage(
+  deps: Pick<EffectDeps, 'rootfs'> & { images: Pick<ImageStore, 'get'> },
+  record: ContainerRecord,
+  point: MountPoint,
+  index: number,
+  undo: UndoStack,
+): Promise<MountPoint> {
+  // One that is taken over from another container has its image already.
+  const name = point.image ? point.name : point.source;
+  const image = deps.images.get(point.image ?? name);
+  if (!image.config.rootfs.diff_ids.length) throw invalid(`image ${name} has no layers to mount`);
+  const root = imageRoot(record, index);
+  undo.push(`image ${name}`, () => deps.rootfs.remove(root));
+  await deps.rootfs.prepare(root, image.id, { bare: true });
+  return { ...point, name, image: image.id, source: imagePath(record.directory, index) };
 }
 
 const isNameless = ({ type, name }: MountPoint): boolean => type === 'volume' && name === '';
@@ -108,6 +139,10 @@ const contextOf = (deps: EffectDeps, record: ContainerRecord): MountContext => (
       return remapOf(deps, record)?.visible(path) ?? path;
     },
     unmount: (name, id) => deps.volumes.unmount(name, id),
+  },
+  async mountImage({ source }, index) {
+    await mkdir(source, { recursive: true });
+    await deps.rootfs.mountReadOnly(imageRoot(record, index), source, remapOf(deps, record)?.seen);
   },
   onError: (what, error) =>
     deps.log.warn({ err: error, container: record.id, what }, 'a mount of a container could not be let go'),

@@ -14,6 +14,7 @@ import { removeDirectory } from './directory.ts';
 import { undo } from './end.ts';
 import type { ContainerContext, ContainerEvent } from './events.ts';
 import type { containerMachine } from './machine.ts';
+import { ownerOfRoot } from './mounting.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Registry } from './registry.ts';
 import { startsAtBoot } from './restart.ts';
@@ -175,7 +176,7 @@ export class Recovery {
         );
     }
     for (const id of await effects.rootfs.list()) {
-      if (registry.knows(id)) continue;
+      if (registry.knows(ownerOfRoot(id))) continue;
       await effects.rootfs
         .remove(id)
         .catch((error: unknown) => effects.log.warn({ err: error, container: id }, 'an unknown root stays'));

@@ -33,7 +33,8 @@ export const imageUsers = (registry: Registry): ImageUsers => ({
   using(imageId) {
     const users: ReturnType<ImageUsers['using']> = [];
     for (const record of registry.values())
-      if (record.image === imageId) users.push({ containerId: record.id, running: isRunning(record) });
+      if (record.image === imageId || record.mounts.some(({ image }) => image === imageId))
+        users.push({ containerId: record.id, running: isRunning(record) });
     return users;
   },
 });

@@ -110,7 +110,7 @@ export interface ImageStore {
 
 /** Told to the images by the containers. */
 export interface ImageUsers {
-  /** All containers (not running ones too) made from this image. */
+  /** All containers (not running ones too) made from this image, or mounting it. */
   using(imageId: string): { containerId: string; running: boolean }[];
 }
 
@@ -124,6 +124,8 @@ export interface RootfsStore {
   /** Mounts for the shim to make. The layer must be prepared. */
   /** `seen`: where a container finds the directories of ours, when that is elsewhere. */
   mounts(containerId: string, seen?: (path: string) => string): RootfsMount[];
+  /** Mounts what the layer is over, for reading only, at an empty directory; the caller unmounts it. `seen`: as with `mounts`. */
+  mountReadOnly(containerId: string, target: string, seen?: (path: string) => string): Promise<void>;
   /**
    * Calls `work` with a path under which the whole root filesystem is mounted (the running container's own view or a mount
    * made for the call, undone after the last user left).

@@ -37,10 +37,12 @@ export interface MountSpec {
 export interface MountPoint {
   type: 'bind' | 'volume' | 'tmpfs' | 'image';
   destination: string;
-  /** bind: the path on the host; image: the reference; else ''. */
+  /** bind: the path on the host; image: the reference, and in a container's record where it is mounted; else ''. */
   source: string;
-  /** The volume; '' until an anonymous one has been named. */
+  /** The volume, '' until an anonymous one has been named; in a container's record the image as it was called. */
   name: string;
+  /** Id of the image, in a container's record. */
+  image?: string;
   driver: string;
   /** As written after the second colon of a bind; local volumes show `z` where nothing was written. */
   mode: string;
@@ -303,7 +305,7 @@ export function viewMounts(
       const known = point.type === 'volume' ? volume(point.name) : undefined;
       return {
         Type: point.type,
-        ...(known ? { Name: point.name } : {}),
+        ...(known || point.image ? { Name: point.name } : {}),
         Source: known?.path ?? point.source,
         Destination: point.destination,
         ...(known ? { Driver: known.driver } : {}),

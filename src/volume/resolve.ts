@@ -5,7 +5,7 @@
 import { closeSync, constants, fstatSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { asDaemonError, invalid, notImplemented } from '../errors.ts';
+import { asDaemonError, invalid } from '../errors.ts';
 import { isErrno, mount, MS, O_PATH, umountIfMounted } from '../host/ffi.ts';
 import { fdPath, withRoot } from '../host/rootfs.ts';
 import { UndoStack } from '../lib/undo.ts';
@@ -18,8 +18,8 @@ export interface MountContext {
   /** The container's own directory; pinned subpaths are mounted under it. */
   directory: string;
   volumes: Pick<Volumes, 'mount' | 'unmount'>;
-  /** Path of an image's root filesystem, mounted read-only for this container. */
-  mountImage?: (reference: string) => Promise<string>;
+  /** Mounts the image of a point at its source; idempotent. */
+  mountImage: (point: MountPoint, index: number) => Promise<void>;
   onError?: (what: string, error: unknown) => void;
 }
 
@@ -58,6 +58,10 @@ async function makeOpen(path: string): Promise<void> {
 }
 
 const pinDirectory = (directory: string): string => join(directory, 'mounts', 'subpaths');
+const imageDirectory = (directory: string): string => join(directory, 'mounts', 'images');
+
+/** Where the image of a container's mount point is mounted while it runs. */
+export const imagePath = (directory: string, index: number): string => join(imageDirectory(directory), String(index));
 
 /**
  * Binds what `subpath` is inside `root` right now to a place of ours: the kernel resolves it inside the root, and the
@@ -84,9 +88,8 @@ function pinSubpath(root: string, subpath: string, target: string): string {
   }
 }
 
-/** Idempotent: lets go of every pinned subpath of the container. */
-function unpin(directory: string): void {
-  const pins = pinDirectory(directory);
+/** Idempotent: lets go of everything that is mounted in a directory of ours. */
+function unmountIn(pins: string): void {
   let names: string[];
   try {
     names = readdirSync(pins);
@@ -97,7 +100,7 @@ function unpin(directory: string): void {
   for (const name of names) {
     const path = join(pins, name);
     while (umountIfMounted(path));
-    // Only what is empty by then: never the content of a volume.
+    // Only what is empty by then: never what was mounted.
     try {
       rmdirSync(path);
     } catch (error) {
@@ -105,6 +108,12 @@ function unpin(directory: string): void {
       rmSync(path);
     }
   }
+}
+
+/** Pinned subpaths lie over the images they are of. */
+function unmountAll(directory: string): void {
+  unmountIn(pinDirectory(directory));
+  unmountIn(imageDirectory(directory));
 }
 
 const boundAt = (point: MountPoint, source: string): ContainerMount => ({
@@ -128,8 +137,8 @@ async function sourceOf(point: MountPoint, index: number, context: MountContext)
       propagation: point.propagation,
     });
   } else {
-    if (!context.mountImage) throw notImplemented('mounts of type image are not supported here');
-    root = await context.mountImage(point.source);
+    await context.mountImage(point, index);
+    root = point.source;
   }
   return point.subpath ? pinSubpath(root, point.subpath, join(pinDirectory(context.directory), String(index))) : root;
 }
@@ -137,7 +146,7 @@ async function sourceOf(point: MountPoint, index: number, context: MountContext)
 /** All or nothing: what was mounted before a failure is let go again. */
 export async function resolveMounts(points: readonly MountPoint[], context: MountContext): Promise<ContainerMount[]> {
   const undo = new UndoStack();
-  undo.push('subpaths', () => unpin(context.directory));
+  undo.push('subpaths', () => unmountAll(context.directory));
   const mounts: ContainerMount[] = [];
   try {
     for (const [index, point] of points.entries()) {
@@ -160,12 +169,15 @@ export async function resolveMounts(points: readonly MountPoint[], context: Moun
 }
 
 /** Idempotent. Goes on over failures, which are reported. */
-export async function releaseMounts(points: readonly MountPoint[], context: MountContext): Promise<void> {
+export async function releaseMounts(
+  points: readonly MountPoint[],
+  context: Omit<MountContext, 'mountImage'>,
+): Promise<void> {
   const undo = new UndoStack();
   for (const name of new Set(points.filter(({ type }) => type === 'volume').map((point) => point.name))) {
     if (name) undo.push(`volume ${name}`, () => context.volumes.unmount(name, context.containerId));
   }
-  undo.push('subpaths', () => unpin(context.directory));
+  undo.push('subpaths', () => unmountAll(context.directory));
   await undo.unwind((name, error) => context.onError?.(name, error));
 }
 

@@ -65,6 +65,46 @@ describe('run in the foreground', () => {
     ok('volume', 'rm', 'kept');
   });
 
+  test('mounts an image for reading, a part of it too, over a kill of the daemon', async () => {
+    ok('run', '--name', 'maker', ...sh('mkdir /part; echo whole > /file; echo part > /part/file'));
+    ok('commit', 'maker', 'mounted');
+    ok('rm', 'maker');
+    const image = { Type: 'image', Source: 'mounted' };
+    const created = await daemon.api('POST', '/v1.48/containers/create?name=reader', {
+      Image: 'busybox',
+      Cmd: ['sleep', '1000'],
+      HostConfig: {
+        Mounts: [
+          { ...image, Target: '/image' },
+          { ...image, Target: '/part', ImageOptions: { Subpath: 'part' } },
+        ],
+      },
+    });
+    expect(created).toMatchObject({ status: 201 });
+    const mounts = (): string[] =>
+      readFileSync('/proc/self/mountinfo', 'utf8').match(new RegExp(`/${created.json.Id}/mounts/`, 'g')) ?? [];
+    const read = (): string =>
+      ok('exec', 'reader', 'sh', '-c', 'cat /image/file /part/file; touch /image/x 2>&1; true');
+    ok('start', 'reader');
+    expect(read()).toMatch(/^whole\npart\n.*Read-only file system$/);
+    expect(JSON.parse(ok('inspect', '-f', '{{json .Mounts}}', 'reader'))).toContainEqual(
+      expect.objectContaining({ Type: 'image', Name: 'mounted', Destination: '/image', RW: false }),
+    );
+    const refusal = daemon.docker('rmi', 'mounted');
+    expect([refusal.code, refusal.stderr]).toEqual([1, expect.stringContaining('is using its referenced image')]);
+    await daemon.kill();
+    await daemon.restart();
+    expect(read()).toContain('whole\npart');
+    ok('kill', 'reader');
+    ok('wait', 'reader');
+    expect(mounts()).toEqual([]);
+    ok('start', 'reader');
+    expect(read()).toContain('whole\npart');
+    ok('rm', '-f', 'reader');
+    expect(mounts()).toEqual([]);
+    ok('rmi', 'mounted');
+  });
+
   test('obeys limits and security options', () => {
     const limited = run(
       '--memory',

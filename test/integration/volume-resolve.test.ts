@@ -24,6 +24,7 @@ beforeEach(() => {
       },
       unmount: async (name, id) => void log.push(`unmount ${name} ${id}`),
     },
+    mountImage: async () => {},
   };
 });
 afterEach(async () => {

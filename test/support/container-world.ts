@@ -72,6 +72,7 @@ const rootfs = (calls: Calls, emptyRoot: string): RootfsStore => {
       known.add(id);
     },
     mounts: () => [],
+    mountReadOnly: () => calls.call('rootfs.mountReadOnly'),
     withMounted: (_, work) => work(emptyRoot, false),
     async *diff() {},
     changes: async () => [],

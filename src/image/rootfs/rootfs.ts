@@ -43,6 +43,16 @@ interface Mounted {
   users: number;
 }
 
+interface ViewFlags {
+  /** For mount(2). */
+  flags: number;
+  /** The same for mount(8). */
+  options: string;
+}
+
+/** Devices and setuid programs of an image mean nothing in the daemon's own view of it. */
+const OWN_VIEW: ViewFlags = { flags: MS.NODEV | MS.NOSUID, options: 'nodev,nosuid' };
+
 const MOUNT_DEADLINE_MS = 10_000;
 
 export class OverlayRootfs implements RootfsStore {
@@ -149,6 +159,13 @@ export class OverlayRootfs implements RootfsStore {
     return [{ type: 'overlay', source: 'overlay', options: overlayOptions(stack) }];
   }
 
+  async mountReadOnly(containerId: string, target: string, seen = (path: string): string => path): Promise<void> {
+    const { lower, upper, work } = this.#stack(this.#record(containerId));
+    const stack = { lower: lower.map(seen), upper: seen(upper), work: seen(work) };
+    await this.#mountOverlay(stack, target, { flags: MS.RDONLY, options: 'ro' }, seen(this.#directory));
+    mount('', target, '', MS.PRIVATE);
+  }
+
   async withMounted<T>(containerId: string, work: (root: string, isOwn: boolean) => Promise<T>): Promise<T> {
     const mounted = await this.#lanes.run(containerId, () => this.#mount(containerId));
     try {
@@ -189,18 +206,18 @@ export class OverlayRootfs implements RootfsStore {
     const isUpper = (option: string): boolean => option.startsWith('upperdir=') && option.endsWith(upper);
     const own = (await readMountInfo()).find((mounted) => mounted.superOptions.some(isUpper));
     if (own) mount(own.target, target, '', MS.BIND);
-    else await this.#mountOverlay(this.#stack(record), target);
+    else await this.#mountOverlay(this.#stack(record), target, OWN_VIEW, this.#directory);
     return own !== undefined;
   }
 
-  /** Devices and setuid programs of an image mean nothing in the daemon's own view of it. */
-  async #mountOverlay(stack: Stack, target: string): Promise<void> {
+  /** `directory`: overlay2/, as the stack has it. */
+  async #mountOverlay(stack: Stack, target: string, view: ViewFlags, directory: string): Promise<void> {
     const options = overlayOptions(stack).join(',');
-    if (options.length <= OPTIONS_LIMIT) return mount('overlay', target, 'overlay', MS.NODEV | MS.NOSUID, options);
-    const relative = overlayOptions(relativeStack(stack, this.#directory)).join(',');
-    const all = `nodev,nosuid,${relative}`;
+    if (options.length <= OPTIONS_LIMIT) return mount('overlay', target, 'overlay', view.flags, options);
+    const relative = overlayOptions(relativeStack(stack, directory)).join(',');
+    const all = `${view.options},${relative}`;
     await runTool('mount', ['-i', '-t', 'overlay', 'overlay', '-o', all, target], {
-      cwd: this.#directory,
+      cwd: directory,
       deadline: MOUNT_DEADLINE_MS,
     });
   }
