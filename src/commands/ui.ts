@@ -25,7 +25,7 @@ const pageDirectory = (): string => fileURLToPath(new URL(bundled ? './ui/' : '.
 
 function page(): Map<string, { type: string; body: Buffer }> {
   const directory = pageDirectory();
-  const files = ['index.html', 'page.js', 'page.css', 'drawing.css'];
+  const files = ['index.html', 'page.js', 'page.css', 'panels.css', 'drawing.css'];
   if (!existsSync(join(directory, 'index.html'))) throw notFound('the page is not built: run bin/bundle');
   return new Map(
     files.map((name) => [`/${name}`, { type: TYPES[name.split('.')[1]!]!, body: readFileSync(join(directory, name)) }]),
