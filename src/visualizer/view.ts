@@ -122,6 +122,7 @@ export function eventText(type: string): string {
   const done = /^xstate\.(done|error)\.actor\.(?:\d+\.)?(.*)$/.exec(type);
   if (done) return `${done[1]} ${done[2]}`;
   if (type.startsWith('xstate.done.state')) return 'done';
+  if (type === 'xstate.init') return 'its beginning';
   return type === '' ? 'always' : type;
 }
 

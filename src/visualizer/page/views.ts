@@ -1,6 +1,7 @@
 /// <reference lib="dom" />
 /** The tree of actors and the journal. */
-import { factText } from '../explain.ts';
+import { factText, isAbout } from '../explain.ts';
+import type { WireFact } from '../wire.ts';
 import { clock, h } from './dom.ts';
 import { flagsOf, keyOf, type Model, nameOf, type PageActor, timeOf, tone } from './model.ts';
 
@@ -51,10 +52,15 @@ function treeRow(model: Model, actor: PageActor, choose: (key: string) => void):
   );
 }
 
+const nameAt = (model: Model, fact: WireFact): string => {
+  const actor = model.actors.get(`${fact.type}/${fact.id}`);
+  return actor ? nameOf(actor) : (fact.attributes.name ?? fact.id.slice(0, 12));
+};
+
 const JOURNAL_ROWS = 300;
 
 export function drawJournal(model: Model, actor: PageActor | undefined): Element {
-  const facts = (actor ? model.until().filter((fact) => fact.id === actor.id) : model.until())
+  const facts = (actor ? model.until().filter((fact) => fact.id === actor.id || isAbout(fact, actor)) : model.until())
     .slice(-JOURNAL_ROWS)
     .reverse();
   return h(
@@ -65,7 +71,7 @@ export function drawJournal(model: Model, actor: PageActor | undefined): Element
         'tr',
         { class: `topic-${fact.topic}` },
         h('td', {}, h('time', {}, clock(timeOf(fact)))),
-        h('td', {}, `${fact.type} ${fact.attributes.name ?? fact.id.slice(0, 12)}`),
+        h('td', { class: 'whose' }, fact.topic === 'command' ? 'API' : `${fact.type} ${nameAt(model, fact)}`),
         h('td', {}, factText(fact)),
       ),
     ),
