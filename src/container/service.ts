@@ -1,7 +1,7 @@
 /** Commands and reads of containers. Commands ask the chart; reads are answered from records and never wait. */
 import { type AnyActorRef, waitFor as waitForState } from 'xstate';
 import { matchesLabels, type Filters } from '../api/filters.ts';
-import { conflict, DaemonError, invalid, unavailable } from '../errors.ts';
+import { conflict, DaemonError, invalid, notFound, unavailable } from '../errors.ts';
 import type { ContainerCreate } from '../generated/types/container-create.ts';
 import type { ContainerUpdate } from '../generated/types/container-update.ts';
 import { Lanes } from '../lib/lanes.ts';
@@ -17,6 +17,7 @@ import { type CreateDeps, createContainer, type CreateOptions } from './create.t
 import type { Announcement, ContainerEvent, RemoveOrder } from './events.ts';
 import { type ListOptions, selectContainers } from './list.ts';
 import { checkedName } from './names.ts';
+import { parseLink, sandboxRequest } from './network-request.ts';
 import { type ContainerRecord, hasProcesses, isRunning } from './record.ts';
 import { refusal } from './refusal.ts';
 import { graceOf, signalNumber, stopSignal } from './signals.ts';
@@ -148,9 +149,26 @@ export class Containers {
   }
 
   async remove(reference: string, order: RemoveOrder & { link?: boolean }): Promise<void> {
-    if (order.link) throw invalid('removing a link is not supported: remove the container or its network endpoint');
+    if (order.link) return this.#unlink(reference);
     const record = this.resolve(reference);
     await this.#ask(record, (reply): ContainerEvent => ({ type: 'REMOVE', reply, order }));
+  }
+
+  /** `parent/alias`: the container goes on, its parent no longer knows it by that name. */
+  async #unlink(reference: string): Promise<void> {
+    const [, parentName = '', alias = ''] = /^\/?([^/]+)(?:\/(.+))?$/.exec(reference) ?? [];
+    const { id } = this.resolve(parentName);
+    if (!alias) throw conflict('Conflict, cannot remove the default link name of the container');
+    await this.#lanes.run(id, async () => {
+      const parent = this.resolve(id);
+      const links = parent.hostConfig.Links ?? [];
+      const Links = links.filter((link) => parseLink(link).alias !== alias);
+      if (Links.length === links.length) throw notFound(`No such container: ${reference}`);
+      const hostConfig = { ...parent.hostConfig, Links };
+      await this.revise(parent, { hostConfig });
+      if (hasProcesses(parent))
+        await this.#deps.networks.relink(sandboxRequest({ ...parent, hostConfig }, this.#deps.idOf));
+    });
   }
 
   async rename(reference: string, given: string): Promise<void> {

@@ -85,6 +85,8 @@ export interface Networks {
   /** The full name and id of a network by name, id or id prefix. */
   resolve(network: string): { id: string; name: string; driver: string };
   rename(containerId: string, name: string): void;
+  /** The legacy links of a running container are others now. */
+  relink(request: SandboxRequest): Promise<void>;
 }
 
 /** Told to the networks by the containers: who could be on a network while it does not run. */

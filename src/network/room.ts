@@ -226,6 +226,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
       return { id, name, driver };
     },
     rename: (containerId, name) => sandboxes.rename(containerId, name),
+    relink: (request) => sandboxes.relink(request),
   };
 
   return {

@@ -322,6 +322,13 @@ export class Sandboxes {
     if (renamed.phase === 'open') for (const endpoint of renamed.endpoints) this.#announce(renamed, endpoint);
   }
 
+  relink({ containerId, links }: SandboxRequest): Promise<void> {
+    return this.#lanes.run(containerId, async () => {
+      const sandbox = this.get(containerId);
+      if (sandbox) await this.#files.write(this.#put({ ...sandbox, request: { ...sandbox.request, links } }));
+    });
+  }
+
   // -- after a restart --------------------------------------------------------------------------------------------
 
   /** Takes addresses, names and ports of a record up again, before anything new is given out. */

@@ -135,6 +135,18 @@ describe('stop, kill, start, restart, rm', () => {
     ok('rm', 'fails');
   });
 
+  test('a link names another container until it is removed', () => {
+    ok('run', '-d', '--name', 'linked', ...sh('exec sleep 1000'));
+    ok('run', '-d', '--name', 'parent', '--link', 'linked:database', ...sh('exec sleep 1000'));
+    expect(ok('exec', 'parent', 'ping', '-c1', '-W5', 'database')).toContain('1 packets received');
+    expect(daemon.docker('rm', '--link', 'parent').stderr).toContain('cannot remove the default link name');
+    expect(daemon.docker('rm', '--link', 'parent/other').stderr).toContain('No such container: parent/other');
+    ok('rm', '--link', 'parent/database');
+    expect(ok('exec', 'parent', 'cat', '/etc/hosts')).not.toContain('database');
+    expect(ok('inspect', '-f', '{{.HostConfig.Links}}', 'parent')).toBe('[]');
+    ok('rm', '-f', 'parent', 'linked');
+  });
+
   test('names are unique, and an id may be shortened', () => {
     const id = ok('create', '--name', 'only', 'busybox', 'true');
     const again = daemon.docker('create', '--name', 'only', 'busybox', 'true');

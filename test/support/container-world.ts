@@ -120,6 +120,7 @@ export function fakeNetworks(calls: Calls, deps: TestDeps): Networks {
     disconnect: async () => sandbox(),
     resolve: (network) => ({ id: network, name: network, driver: 'bridge' }),
     rename: () => {},
+    relink: async () => {},
   };
 }
 

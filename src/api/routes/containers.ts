@@ -65,7 +65,8 @@ function lifeRoutes(api: Api, containers: Containers): void {
     await containers.unpause(nameOf(c));
     return noContent(c);
   });
-  api.delete('/containers/:name', async (c) => {
+  // The name of a link has a slash: web/db.
+  api.delete('/containers/:name{.+}', async (c) => {
     await containers.remove(nameOf(c), { force: flag(c, 'force'), volumes: flag(c, 'v'), link: flag(c, 'link') });
     return noContent(c);
   });
