@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mount, umountIfMounted } from '../../src/host/ffi.ts';
@@ -30,6 +40,8 @@ async function baseImage() {
       { name: 'var/cache/a', content: 'a' },
       { name: 'var/cache/b', content: 'b' },
       { name: 'doomed', content: 'x' },
+      { name: 'home/user/', type: 'directory' },
+      { name: 'home/user/log', content: 'kept' },
     ]),
     await tarOf([{ name: '.wh.doomed' }, { name: 'bin/tool', content: 'tool', mode: 0o755 }]),
   ];
@@ -48,7 +60,7 @@ describe('a container root', () => {
     await rootfs.prepare('one', image.id);
     await rootfs.prepare('one', image.id);
     await rootfs.withMounted('one', async (root) => {
-      expect(readdirSync(root).sort()).toEqual(['.dockerenv', 'bin', 'dev', 'etc', 'proc', 'sys', 'var']);
+      expect(readdirSync(root).sort()).toEqual(['.dockerenv', 'bin', 'dev', 'etc', 'home', 'proc', 'sys', 'var']);
       expect(lstatSync(join(root, 'etc')).mode & 0o777).toBe(0o751);
       expect(readFileSync(join(root, 'bin/tool'), 'utf8')).toBe('tool');
       await rootfs.withMounted('one', async (again) => expect(again).toBe(root));
@@ -59,6 +71,10 @@ describe('a container root', () => {
       rmSync(join(root, 'var/cache'), { recursive: true });
       mkdirSync(join(root, 'var/cache'));
       writeFileSync(join(root, 'var/cache/c'), 'c');
+      // Copied up, and as it was before.
+      writeFileSync(join(root, 'home/user/passing'), '');
+      rmSync(join(root, 'home/user/passing'));
+      closeSync(openSync(join(root, 'home/user/log'), 'r+'));
     });
     expect(mountedUnder(store.root)).toEqual([]);
     expect(await rootfs.changes('one')).toEqual([
@@ -74,7 +90,7 @@ describe('a container root', () => {
       { Path: '/var/cache/b', Kind: 2 },
       { Path: '/var/cache/c', Kind: 1 },
     ]);
-    expect(await rootfs.usage('one')).toEqual({ sizeRw: 13, sizeRootFs: 13 + image.size });
+    expect(await rootfs.usage('one')).toEqual({ sizeRw: 17, sizeRootFs: 17 + image.size });
 
     const committed = await createImage(store, {
       parent: image.id,
