@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, request as forward } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -169,6 +170,43 @@ describe('push', () => {
       await other.dispose();
     }
     expect(machine.deps.events('image').at(-1)).toBe('push');
+  });
+
+  it('sends a layer in parts through a proxy that takes no larger body', async () => {
+    const asked: string[] = [];
+    const proxy = createServer((request, response) => {
+      const size = Number(request.headers['content-length'] ?? 0);
+      if (size > 400_000) asked.push(`${request.method} ${request.headers['content-range'] ?? 'whole'}`);
+      if (size > 600_000) return void request.resume().on('end', () => response.writeHead(413).end());
+      const { method, headers } = request;
+      const onward = forward(`${plain.url}${request.url}`, { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode!, answer.headers);
+        answer.pipe(response);
+      });
+      onward.on('error', () => response.destroy());
+      request.pipe(onward);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    try {
+      const large = await tarOf([{ name: 'large', content: randomBytes(1_500_000) }]);
+      const built = await pushBusybox(plain, 'parts/from:1', { layers: [large] });
+      const { image } = await machine.pull(`${plain.host}/parts/from:1`);
+      const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+      await machine.catalog.tag(image.id, `${host}/parts/to:1`);
+      await machine.push(`${host}/parts/to:1`);
+      const part = 512 << 10;
+      expect(asked).toEqual([
+        'PUT whole',
+        `PATCH 0-${2 * part - 1}`,
+        `PATCH 0-${part - 1}`,
+        `PATCH ${part}-${2 * part - 1}`,
+        `PATCH ${2 * part}-${built.layers[0]!.size - 1}`,
+      ]);
+      expect(await manifestBytes(plain, 'parts/to:1')).toEqual(built.blobs.get(built.manifest.digest));
+    } finally {
+      proxy.closeAllConnections();
+      await new Promise((resolve) => proxy.close(resolve));
+    }
   });
 
   it('mounts layers that another repository of the registry has', async () => {

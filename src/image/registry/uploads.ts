@@ -5,7 +5,7 @@ import type { Descriptor } from '../store-port.ts';
 import { BrokenAnswer, ConnectionFailure, RegistryRefusal } from './failure.ts';
 import { withRetries, type RetryOptions } from './retry.ts';
 import type { RegistrySession } from './session.ts';
-import { discard, placeOf } from './transport.ts';
+import { type Answer, discard, placeOf, requestText } from './transport.ts';
 
 export interface BlobUpload {
   session: RegistrySession;
@@ -22,6 +22,8 @@ export interface BlobUpload {
 const PIECE = 256 << 10;
 /** A registry that takes nothing for so long, or does not answer a whole blob, is given up. */
 const STALL_MS = 300_000;
+/** What is tried, in turn, where a whole blob is refused. */
+const LESSER_BODIES = [64 << 20, 16 << 20, 4 << 20, 1 << 20, 512 << 10];
 
 export async function hasBlob(session: RegistrySession, digest: string, signal: AbortSignal): Promise<boolean> {
   try {
@@ -35,38 +37,75 @@ export async function hasBlob(session: RegistrySession, digest: string, signal: 
 
 /** Brings a blob into the repository. Says whether it was mounted from another one. */
 export function uploadBlob(upload: BlobUpload): Promise<'mounted' | 'sent'> {
-  return withRetries({ ...upload.retries, signal: upload.signal }, async (attempt) => {
-    const { session, blob, from, signal } = upload;
-    const url = session.url('blobs/uploads/');
-    if (from && attempt === 1) {
-      url.searchParams.set('mount', blob.digest);
-      url.searchParams.set('from', from);
+  const { session, blob, from, signal } = upload;
+  let most = Number.POSITIVE_INFINITY;
+  return withRetries({ ...upload.retries, signal }, async (attempt) => {
+    for (let round = 1; ; round++) {
+      const url = session.url('blobs/uploads/');
+      if (from && attempt === 1 && round === 1) {
+        url.searchParams.set('mount', blob.digest);
+        url.searchParams.set('from', from);
+      }
+      const begun = await session.call('POST', url, { headers: { 'content-length': '0' }, signal });
+      discard(begun.body);
+      if (begun.status === 201) return 'mounted';
+      try {
+        await send(upload, begun, most);
+        return 'sent';
+      } catch (thrown) {
+        const less = LESSER_BODIES.find((size) => size < Math.min(most, blob.size));
+        if (less === undefined || !isTooMuch(thrown)) throw thrown;
+        most = less;
+      }
     }
-    const begun = await session.call('POST', url, { headers: { 'content-length': '0' }, signal });
-    discard(begun.body);
-    if (begun.status === 201) return 'mounted';
-    await send(upload, placeOf(session.endpoint, begun.url, begun.headers.location));
-    return 'sent';
   });
 }
 
-async function send({ session, blob, path, signal, onProgress }: BlobUpload, place: URL): Promise<void> {
+/** A registry, or a proxy before it, that does not take a blob as one body. */
+const isTooMuch = (thrown: unknown): boolean =>
+  thrown instanceof RegistryRefusal && (thrown.status === 413 || thrown.status === 405 || thrown.status === 501);
+
+/** `most`: bytes of the largest body; a blob with more goes in several, one after another. */
+async function send(upload: BlobUpload, begun: Answer, most: number): Promise<void> {
+  const { session, blob } = upload;
+  let place = placeOf(session.endpoint, begun.url, begun.headers.location);
+  let sent = 0;
+  if (blob.size > most) {
+    const least = Number(begun.headers['oci-chunk-min-length']) || 0;
+    for (const piece = Math.max(most, least); sent < blob.size;) {
+      const size = Math.min(piece, blob.size - sent);
+      const headers = { 'content-range': `${sent}-${sent + size - 1}` };
+      const answer = await sendRange(upload, 'PATCH', place, { start: sent, size, headers });
+      sent += size;
+      const has = /^(?:bytes=)?0-(\d+)$/.exec(String(answer.headers.range))?.[1];
+      if (has !== undefined && Number(has) !== sent - 1)
+        throw new BrokenAnswer(`${requestText('PATCH', place)}: of ${sent} bytes the registry has ${Number(has) + 1}`);
+      place = placeOf(session.endpoint, answer.url, answer.headers.location);
+    }
+  }
   place.searchParams.set('digest', blob.digest);
+  await sendRange(upload, 'PUT', place, { start: sent, size: blob.size - sent });
+}
+
+interface Range {
+  start: number;
+  size: number;
+  headers?: Record<string, string>;
+}
+
+async function sendRange(
+  { session, path, signal, onProgress }: BlobUpload,
+  method: 'PUT' | 'PATCH',
+  place: URL,
+  { start, size, headers }: Range,
+): Promise<Answer> {
   const stalled = new AbortController();
-  const timer = setTimeout(
-    () =>
-      stalled.abort(
-        new ConnectionFailure(
-          `Put "${place.origin}${place.pathname}": the registry stopped taking data`,
-          true,
-          undefined,
-        ),
-      ),
-    STALL_MS,
-  );
+  const why = `${requestText(method, place)}: the registry stopped taking data`;
+  const timer = setTimeout(() => stalled.abort(new ConnectionFailure(why, true, undefined)), STALL_MS);
   const pieces = async function* (): AsyncGenerator<Buffer> {
-    let sent = 0;
-    for await (const piece of createReadStream(path, { highWaterMark: PIECE }) as AsyncIterable<Buffer>) {
+    let sent = start;
+    const range = { start, end: start + size - 1, highWaterMark: PIECE };
+    for await (const piece of createReadStream(path, range) as AsyncIterable<Buffer>) {
       yield piece;
       sent += piece.length;
       timer.refresh();
@@ -74,12 +113,13 @@ async function send({ session, blob, path, signal, onProgress }: BlobUpload, pla
     }
   };
   try {
-    const answer = await session.call('PUT', place, {
-      headers: { 'content-type': 'application/octet-stream', 'content-length': String(blob.size) },
-      body: () => Readable.from(pieces(), { objectMode: false, highWaterMark: PIECE }),
+    const answer = await session.call(method, place, {
+      headers: { 'content-type': 'application/octet-stream', 'content-length': String(size), ...headers },
+      body: () => (size ? Readable.from(pieces(), { objectMode: false, highWaterMark: PIECE }) : ''),
       signal: AbortSignal.any([signal, stalled.signal]),
     });
     discard(answer.body);
+    return answer;
   } finally {
     clearTimeout(timer);
   }
