@@ -27,7 +27,7 @@ const inRecovery = part(
 );
 const chosen = part(
   points.filter(({ name }) => !BY_CHANCE.test(name)),
-  12,
+  9,
 );
 const rare = part(
   points.filter(({ name }) => BY_CHANCE.test(name)),
@@ -83,6 +83,10 @@ async function live({ call, until }: Walker): Promise<void> {
   await call('POST', '/containers/sick/start');
   await until(async () => (await state('sick')).Health?.Status === 'unhealthy');
   await call('DELETE', '/containers/sick?force=1');
+
+  await create('plain', { Cmd: ['sleep', '1000'] });
+  await call('POST', '/containers/plain/start');
+  await call('DELETE', '/containers/plain?force=1');
 
   await create('bad', { Cmd: ['/nothing/here'] });
   await call('POST', '/containers/bad/start');

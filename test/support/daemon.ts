@@ -195,6 +195,9 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
       return ended(child);
     },
     async stop() {
+      // One that was killed, by a test that then failed, has left its containers to the next.
+      if (child?.signalCode && spawnSync('pgrep', ['-f', `containerd-shim.*${directory}/`]).status === 0)
+        await start(options.flags ?? []).catch(() => {});
       if (child && child.exitCode === null && child.signalCode === null) {
         // Whatever a test left running goes first, so that a failing test leaves the machine clean too.
         const left = await api<{ Id: string }[]>('GET', '/containers/json?all=1').catch(() => undefined);

@@ -33,7 +33,7 @@ export function part<T>(cases: readonly T[], few: number): T[] {
 /** Called in afterAll, thus only told of files that came to their end. */
 export function tell(row: DrillRow): void {
   mkdirSync(output, { recursive: true });
-  const key = `${String(row.drill).padStart(2, '0')}-${row.what.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 40)}`;
+  const key = `${String(row.drill).padStart(2, '0')}-${row.what.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 120)}`;
   writeFileSync(join(output, `${key}.json`), JSON.stringify(row));
   console.log(
     `drill ${row.drill}: ${row.what}: ${row.cases} cases; ${row.outcome}${row.figures ? `; ${row.figures}` : ''}`,
