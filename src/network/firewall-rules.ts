@@ -27,6 +27,8 @@ const SETS = {
   same: 'set { type ifname . ifname; }',
   /** The same, where containers may not talk to each other. */
   apart: 'set { type ifname . ifname; }',
+  /** Ports of one container on a bridge that are open to another one on it. */
+  linked: 'set { type ifname . ipv4_addr . ipv4_addr . inet_proto . inet_service; }',
   own4: 'set { type ipv4_addr . ifname; flags interval; }',
   own6: 'set { type ipv6_addr . ifname; flags interval; }',
   masq4: 'set { type ipv4_addr; flags interval; }',
@@ -80,6 +82,7 @@ const chains = (options: FirewallOptions): [name: string, hook: string, rules: s
       'jump user',
       'ct state vmap { established : accept, related : accept }',
       'iifname . oifname @same accept',
+      'iifname . oifname @apart iifname . ip saddr . ip daddr . meta l4proto . th dport @linked accept',
       'iifname . oifname @apart drop',
       'iifname @internal drop',
       'oifname @internal drop',

@@ -68,6 +68,17 @@ const ipv6Settings = (record: NetworkRecord): Record<string, string> => {
     : { [`${conf}/disable_ipv6`]: '1' };
 };
 
+/** Without communication between containers, legacy links of the default bridge are what may pass. */
+const linksCross = (record: NetworkRecord, config: Config): boolean =>
+  config.firewall && record.name === 'bridge' && !iccOf(record);
+
+/** The ports of the bridge are isolated: the host answers for the containers, at once, and what they send goes through its rules. */
+const crossingSettings = (link: string): Record<string, string> => ({
+  [`net/ipv4/conf/${link}/proxy_arp_pvlan`]: '1',
+  [`net/ipv4/conf/${link}/send_redirects`]: '0',
+  [`net/ipv4/neigh/${link}/proxy_delay`]: '0',
+});
+
 export class NetworkLinks implements NetworkEffects {
   #dns = new Map<string, DnsServer>();
   #deps: NetworkLinksDeps;
@@ -88,6 +99,7 @@ export class NetworkLinks implements NetworkEffects {
     await Promise.all([this.#bridge(record), firewall.add(bridgeElements(rulesOf(record, config)))]);
     const settings: Record<string, string> = {
       [`net/ipv4/conf/${record.link}/route_localnet`]: config.firewall ? '1' : '0',
+      ...(linksCross(record, config) ? crossingSettings(record.link) : {}),
       ...(this.#deps.ipv6 ? ipv6Settings(record) : {}),
     };
     if (record.ipv6 && config.ipForward) await this.#deps.forward(6);

@@ -199,6 +199,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
     const all = [...defaults, ...known.filter((record) => !record.predefined)];
     for (const record of all) registry.add(record);
     for (const sandbox of alive) await sandboxes.load(sandbox);
+    await sandboxes.loadLinks();
     if (!store.incomplete) await sweep();
     await Promise.all(
       all.map((record) =>

@@ -22,6 +22,7 @@ import {
 } from './endpoints.ts';
 import type { Firewall } from './firewall.ts';
 import { portElements } from './firewall-rules.ts';
+import { LinkRules } from './link-rules.ts';
 import type { Links } from './links.ts';
 import type { EndpointConfig, Sandbox, SandboxRequest } from './port.ts';
 import { Plumbing } from './plumbing.ts';
@@ -59,6 +60,7 @@ export class Sandboxes {
   #plumbing: Plumbing;
   #publishing: Publishing;
   #teardown: Teardown;
+  #linkRules: LinkRules;
   readonly askers: Askers;
 
   constructor(deps: SandboxesDeps) {
@@ -66,6 +68,7 @@ export class Sandboxes {
     this.askers = new Askers(deps.registry);
     this.#plumbing = new Plumbing(deps);
     this.#publishing = new Publishing(deps);
+    this.#linkRules = new LinkRules({ ...deps, sandboxes: this });
     this.#teardown = new Teardown((links) => deps.links.batchForced(links.map((link) => `link del ${link}`)));
     this.#files = new SandboxFiles({ config: deps.config, registry: deps.registry, ipv6: deps.ipv6, sandboxes: this });
   }
@@ -190,6 +193,7 @@ export class Sandboxes {
       const opened = this.#put({ ...this.#latest(prepared), ports: ports.value, phase: 'open' });
       for (const endpoint of opened.endpoints) this.#entered(opened, endpoint);
       await this.#files.tellPeers(opened.endpoints);
+      await this.#followLinks(opened.containerId);
       return this.view(opened);
     });
   }
@@ -227,7 +231,9 @@ export class Sandboxes {
       for (const endpoint of sandbox.endpoints) releaseEndpoint(registry, endpoint);
     });
     this.#drop(sandbox);
-    if (wasOpen) await this.#files.tellPeers(sandbox.endpoints);
+    if (!wasOpen) return;
+    await this.#files.tellPeers(sandbox.endpoints);
+    await this.#followLinks(sandbox.containerId);
   }
 
   // -- while it runs ----------------------------------------------------------------------------------------------
@@ -254,6 +260,7 @@ export class Sandboxes {
         this.#entered(published, endpoint);
         await this.#files.write(published);
         await this.#files.tellPeers([endpoint]);
+        await this.#followLinks(published.containerId);
         return this.view(published);
       } catch (error) {
         await this.#plumbing.unlink(endpoint, sandbox.netnsPath);
@@ -290,6 +297,7 @@ export class Sandboxes {
         releaseEndpoint(registry, endpoint);
       }
       await this.#files.tellPeers([endpoint]);
+      await this.#followLinks(containerId);
       return this.view(this.get(containerId) ?? after);
     });
   }
@@ -325,8 +333,19 @@ export class Sandboxes {
   relink({ containerId, links }: SandboxRequest): Promise<void> {
     return this.#lanes.run(containerId, async () => {
       const sandbox = this.get(containerId);
-      if (sandbox) await this.#files.write(this.#put({ ...sandbox, request: { ...sandbox.request, links } }));
+      if (!sandbox) return;
+      await this.#files.write(this.#put({ ...sandbox, request: { ...sandbox.request, links } }));
+      await this.#followLinks(containerId);
     });
+  }
+
+  /** A container came or went: those that name it by a link learn where it is now. Only names and ways are at stake. */
+  async #followLinks(containerId: string): Promise<void> {
+    const parents = this.#linkRules.parentsOf(containerId).filter(({ phase }) => phase === 'open');
+    const attempts = [this.#linkRules.follow(containerId), ...parents.map((parent) => this.#files.write(parent))];
+    for (const attempt of await Promise.allSettled(attempts))
+      if (attempt.status === 'rejected')
+        this.#deps.log.warn({ err: attempt.reason, container: containerId }, 'links were not brought up to date');
   }
 
   // -- after a restart --------------------------------------------------------------------------------------------
@@ -349,6 +368,12 @@ export class Sandboxes {
     await this.#deps.firewall.add(loaded.ports.flatMap(portElements));
   }
 
+  /** When all are loaded. */
+  async loadLinks(): Promise<void> {
+    const parents = this.all().filter(({ request }) => request.links.length);
+    await Promise.all(parents.map(({ containerId }) => this.#linkRules.follow(containerId)));
+  }
+
   /** Links that vanished while nobody looked are made again, with the same addresses. */
   restore(request: SandboxRequest, isThere: (link: string) => Promise<boolean>): Promise<Sandbox> {
     return this.#lanes.run(request.containerId, async () => {
@@ -366,6 +391,7 @@ export class Sandboxes {
       const ports = await this.#publishing.publish(sandbox);
       const opened = this.#put({ ...this.#latest(sandbox), ports, phase: 'open' });
       for (const endpoint of opened.endpoints) this.#entered(opened, endpoint);
+      await this.#followLinks(opened.containerId);
       return this.view(opened);
     });
   }

@@ -98,6 +98,32 @@ describe('with the firewall', () => {
   });
 });
 
+describe('without communication between containers (--icc=false)', () => {
+  const { host, sandbox } = hostWith({ icc: false });
+  const addressOf = (one: Sandbox): string => one.endpoints.bridge!.IPAddress;
+
+  it('a link opens what the other exposes, to its parent alone, and follows the other to a new address', async () => {
+    const web = Buffer.from('web').toString('hex').padEnd(64, '0');
+    const parent = await host.up('parent', { links: [{ containerId: web, alias: 'site' }] });
+    const stranger = await host.up('stranger');
+    await host.serve(parent);
+    const reached = (target: Sandbox): Promise<string> => host.get(`http://${addressOf(target)}/`, parent.netnsPath);
+    expect(await reached(sandbox())).toContain(addressOf(parent));
+    expect(await host.silent(`http://${addressOf(sandbox())}/`, stranger.netnsPath)).toBe(true);
+    expect(await host.silent(`http://${addressOf(parent)}/`, sandbox().netnsPath)).toBe(true);
+    await host.call('down', 'web');
+    expect(await host.sh('nft list set inet reactord linked')).not.toContain('elements');
+    await host.up('first-free');
+    const moved = await host.up('web', PORTS);
+    await host.serve(moved);
+    expect(addressOf(moved)).not.toBe(addressOf(sandbox()));
+    expect(await host.sh(`cat ${parent.hostsPath}`)).toContain(`${addressOf(moved)}\tsite`);
+    expect(await reached(moved)).toContain(addressOf(parent));
+    await host.call('reboot');
+    expect(await reached(moved)).toContain(addressOf(parent));
+  });
+});
+
 describe('without a firewall (--iptables=false)', () => {
   const { host, other } = hostWith({ firewall: false });
 
