@@ -70,7 +70,9 @@ test('images, volumes, commits and copies keep the ids that containers know', ()
     '0:0 /d/upload/sub\n0:0 /d/upload/sub/file',
   );
   daemon.ok('commit', 'box', 'committed');
-  for (const options of [[], ['--userns=host']])
+  const mounted = ['--mount', 'type=image,src=committed,dst=/i'];
+  for (const options of [[], ['--userns=host']]) {
+    expect(run(...options, ...mounted, 'busybox', 'stat', '-c', '%u:%g', '/i/d/c', '/i/bin/sh')).toBe('7:8\n0:0');
     expect(
       run(
         ...options,
@@ -86,6 +88,7 @@ test('images, volumes, commits and copies keep the ids that containers know', ()
         '/bin/sh',
       ),
     ).toBe('7:8\n0:0\n5:6\n0:0');
+  }
 });
 
 test('networks, names, ports and shared namespaces work; the host’s are refused, or asked for', () => {
