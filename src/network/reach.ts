@@ -55,7 +55,9 @@ export async function explainReach(deps: ReachDeps, fromText: string, toText: st
     const network = deps.registry.get(mine.networkId);
     return theirs && network ? [{ mine, theirs, network }] : [];
   });
-  const paths = await Promise.all(shared.map((one) => direct(deps, one.network, one.mine, one.theirs)));
+  const paths = await Promise.all(
+    shared.map((one) => direct(deps, one.network, one.mine, one.theirs, isLinked(from, to))),
+  );
   if (to.ports.length) paths.push(published(deps, from, to));
   const working = paths.find((path) => path.works);
   return {
@@ -75,19 +77,28 @@ function reasonOf(paths: readonly ReachPath[], from: SandboxRecord, to: SandboxR
   return `${from.request.name} and ${to.request.name} share no network, and ${to.request.name} publishes no port`;
 }
 
+const isLinked = (from: SandboxRecord, to: SandboxRecord): boolean =>
+  from.request.links.some(({ containerId }) => containerId === to.containerId);
+
 async function direct(
   deps: ReachDeps,
   network: NetworkRecord,
   mine: EndpointRecord,
   theirs: EndpointRecord,
+  linked: boolean,
 ): Promise<ReachPath> {
   const checks: ReachCheck[] = [{ question: 'same network', holds: true, detail: `both are in ${network.name}` }];
   if (network.driver === 'bridge') {
     const icc = iccOf(network);
+    const opened = linked && network.name === 'bridge' && deps.config.firewall;
     checks.push({
       question: 'communication between containers',
-      holds: icc,
-      detail: icc ? 'icc is on' : 'icc is off: containers of this network are isolated from each other',
+      holds: icc || opened,
+      detail: icc
+        ? 'icc is on'
+        : opened
+          ? 'icc is off, and a link opens the ports that the other exposes'
+          : 'icc is off: containers of this network are isolated from each other',
     });
     for (const link of [network.link, mine.hostLink, theirs.hostLink]) {
       const there = await linkExists(link);

@@ -111,6 +111,9 @@ describe('without communication between containers (--icc=false)', () => {
     expect(await reached(sandbox())).toContain(addressOf(parent));
     expect(await host.silent(`http://${addressOf(sandbox())}/`, stranger.netnsPath)).toBe(true);
     expect(await host.silent(`http://${addressOf(parent)}/`, sandbox().netnsPath)).toBe(true);
+    expect((await host.call('reach', 'parent', 'web')).paths[0].checks).toContainEqual(
+      expect.objectContaining({ holds: true, detail: expect.stringContaining('a link opens') }),
+    );
     await host.call('down', 'web');
     expect(await host.sh('nft list set inet reactord linked')).not.toContain('elements');
     await host.up('first-free');
