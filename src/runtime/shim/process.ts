@@ -1,14 +1,14 @@
 /** A process in a container, as the shim keeps it: init (empty exec id) or an exec. */
 import { finished } from 'node:stream/promises';
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
-import { DaemonError } from '../../errors.ts';
+import { conflict, DaemonError } from '../../errors.ts';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
 import type { ExitStatus, Process, ProcessIo } from '../port.ts';
 import type { Deadlines } from './deadlines.ts';
 import type { Pipes } from './pipes.ts';
 import { FAILED_START, type Shim } from './shim.ts';
 
-const SIGKILL = 9;
+export const SIGKILL = 9;
 
 export interface ProcessOptions {
   shim: Shim;
@@ -19,6 +19,8 @@ export interface ProcessOptions {
   /** Taken up after it was started. */
   started?: boolean;
   deadlines: Deadlines;
+  /** How often the container was told to die: starts that wait in line since before are pointless, and would hold up its end. */
+  kills?: () => number;
 }
 
 export class ShimProcess implements Process {
@@ -35,6 +37,7 @@ export class ShimProcess implements Process {
   /** The shim has our input to close: of init since its creation, of an exec since its start. */
   #inputOpen = Promise.withResolvers<void>();
   #deleting: Promise<void> | undefined;
+  #kills: () => number;
 
   constructor(options: ProcessOptions) {
     this.shim = options.shim;
@@ -44,6 +47,7 @@ export class ShimProcess implements Process {
     this.io = options.pipes.io;
     this.#pid = options.pid;
     this.deadlines = options.deadlines;
+    this.#kills = options.kills ?? (() => 0);
     this.#started = options.started ?? false;
     if (this.#started || !this.#execId) this.#inputOpen.resolve();
     const { promise, resolve } = Promise.withResolvers<ExitStatus>();
@@ -71,7 +75,11 @@ export class ShimProcess implements Process {
   async start(): Promise<void> {
     try {
       const input = { id: this.id, execId: this.#execId };
-      const reply = await this.shim.exclusive(() => this.call(Service.method.start, input, this.deadlines.start));
+      const kills = this.#kills();
+      const reply = await this.shim.exclusive(async () => {
+        if (this.#kills() !== kills) throw conflict(`container ${this.id} is being killed`);
+        return this.call(Service.method.start, input, this.deadlines.start);
+      });
       this.#started = true;
       this.#pid = reply.pid;
     } catch (error) {

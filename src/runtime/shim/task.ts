@@ -4,7 +4,7 @@ import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
 import type { Process, ProcessSpec, Task } from '../port.ts';
 import { openPipes } from './pipes.ts';
-import { type ProcessOptions, ShimProcess } from './process.ts';
+import { type ProcessOptions, ShimProcess, SIGKILL } from './process.ts';
 
 const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
@@ -22,6 +22,7 @@ export class ShimTask extends ShimProcess implements Task {
   #bundle: string;
   #removed: () => Promise<void>;
   #oomListeners = new Set<() => void>();
+  #kills = 0;
 
   constructor(options: TaskOptions) {
     super(options);
@@ -39,7 +40,13 @@ export class ShimTask extends ShimProcess implements Task {
       pipes.destroy();
       throw error;
     }
-    return new ShimProcess({ shim: this.shim, id: this.id, execId, pipes, pid: 0, deadlines: this.deadlines });
+    const kills = (): number => this.#kills;
+    return new ShimProcess({ shim: this.shim, id: this.id, execId, pipes, pid: 0, deadlines: this.deadlines, kills });
+  }
+
+  override async kill(signal: number): Promise<void> {
+    if (signal === SIGKILL) this.#kills++;
+    await super.kill(signal);
   }
 
   async killAll(signal: number): Promise<void> {
