@@ -199,7 +199,7 @@ describe('a resource that runs out', () => {
     execFileSync('prlimit', [`--pid=${pid}`, `--nofile=${open}:${before}`]);
     refused = 0;
     for (let i = 0; i < 3; i++) {
-      const { code, stderr } = daemon.dockerWith({ timeout: 20_000 }, 'run', '--rm', daemon.image, 'true');
+      const { code, stderr } = daemon.dockerWith({ timeout: 5_000 }, 'run', '--rm', daemon.image, 'true');
       if (code !== 0) refused++;
       if (code !== 0 && code !== 128) expect(stderr).toMatch(/\w/);
     }

@@ -66,8 +66,15 @@ export interface DaemonOptions {
   image?: boolean;
 }
 
+/** A command that hangs is killed outright: the docker CLI passes a SIGTERM on to its container and stays. */
 const run = (command: string, args: string[], options: object = {}): RunResult => {
-  const done = spawnSync(command, args, { encoding: 'utf8', timeout: 60_000, maxBuffer: 64 << 20, ...options });
+  const done = spawnSync(command, args, {
+    encoding: 'utf8',
+    timeout: 60_000,
+    killSignal: 'SIGKILL',
+    maxBuffer: 64 << 20,
+    ...options,
+  });
   if (done.error && done.status === null && !done.stdout) throw done.error;
   return { code: done.status ?? 128, stdout: done.stdout ?? '', stderr: done.stderr ?? '' };
 };
