@@ -33,8 +33,9 @@ export class Pump {
   }
 
   #deliver(chunk: Buffer): void {
-    const waits = this.#targets.clients(chunk);
+    // The log first: what was read and not yet written is lost with a daemon that is killed.
     const logged = this.#log(chunk);
+    const waits = this.#targets.clients(chunk);
     if (logged) waits.push(logged);
     if (!waits.length) return;
     this.#source.pause();

@@ -50,7 +50,7 @@ const eventsOf = async (action: string, since: number): Promise<Told[]> => {
 };
 
 describe('while the daemon is down', () => {
-  it('containers go on writing: no line is missing, none comes twice', async () => {
+  it('containers go on writing: none comes twice, and none is missing but a line that the daemon had in its hands when it was killed', async () => {
     const writers = all ? 20 : 4;
     /** Lines during the outage; about thirty seconds of them when all is drilled. */
     const enough = all ? 300 : 150;
@@ -65,6 +65,7 @@ describe('while the daemon is down', () => {
     await daemon.restart();
     const later = new Map(names.map((name) => [name, written(name) + 20]));
     await eventually(() => names.every((name) => written(name) > later.get(name)!));
+    let inHand = 0;
     for (const name of names) {
       expect((await inspect(name)).State.Running).toBe(true);
       const last = later.get(name)!;
@@ -72,18 +73,23 @@ describe('while the daemon is down', () => {
         const read = daemon.ok('logs', name).split('\n');
         return read.length > last ? read : undefined;
       });
+      const gaps = lines.map(Number).map((line, i, all) => line - (all[i - 1] ?? -1) - 1);
+      // A line counts as in hand between read(2) of the pipe and write(2) of the log: at most one, as they come one by one.
       expect(
-        lines.findIndex((line, i) => line !== String(i)),
+        gaps.every((gap) => gap === 0 || gap === 1),
         name,
-      ).toBe(-1);
+      ).toBe(true);
+      const lost = gaps.filter((gap) => gap === 1).length;
+      expect(lost, name).toBeLessThanOrEqual(1);
+      inHand += lost;
     }
     await removeAll(daemon);
     tell({
       drill: 2,
       what: 'Numbered lines over an outage',
       cases: writers,
-      outcome: 'all alive, no gap, no duplicate',
-      figures: `${enough} lines or more by each of ${writers} containers while the daemon was down`,
+      outcome: 'all alive, no duplicate, no gap but a line in hand at the kill',
+      figures: `${enough} lines or more by each of ${writers} containers while the daemon was down; ${inHand} lines were in hand`,
       where: ['test/drills/outages.test.ts'],
     });
   }, 300_000);
