@@ -75,7 +75,8 @@ const run = (command: string, args: string[], options: object = {}): RunResult =
     maxBuffer: 64 << 20,
     ...options,
   });
-  if (done.error && done.status === null && !done.stdout) throw done.error;
+  const timedOut = (done.error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT';
+  if (done.error && !timedOut && done.status === null && !done.stdout) throw done.error;
   return { code: done.status ?? 128, stdout: done.stdout ?? '', stderr: done.stderr ?? '' };
 };
 
