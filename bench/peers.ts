@@ -58,7 +58,13 @@ export function processes(): { pid: number; ppid: number; command: string }[] {
 export function httpCall(socketPath: string, method: string, path: string, body?: unknown) {
   return new Promise<{ status: number; body: Buffer }>((resolve, reject) => {
     const call = request(
-      { socketPath, method, path, agent: false, headers: body ? { 'content-type': 'application/json' } : {} },
+      {
+        socketPath,
+        method,
+        path,
+        agent: false,
+        headers: body ? { 'content-type': Buffer.isBuffer(body) ? 'application/x-tar' : 'application/json' } : {},
+      },
       (answer) => {
         const chunks: Buffer[] = [];
         answer.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -67,7 +73,7 @@ export function httpCall(socketPath: string, method: string, path: string, body?
       },
     );
     call.on('error', reject);
-    call.end(body ? JSON.stringify(body) : undefined);
+    call.end(Buffer.isBuffer(body) ? body : body ? JSON.stringify(body) : undefined);
   });
 }
 
