@@ -42,14 +42,27 @@ export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { bui
     { reactor, directory: join(config.dataRoot, 'builder') },
   );
   const buildkit = new BuildKit(builds, join(config.dataRoot, 'builder'), () => hostGateway(config));
+  // What builds of the last life left is taken away before the first of this one begins: it would lose its own files to that.
+  const swept = Promise.withResolvers<void>();
   return {
     builds,
     buildkit,
-    boot: () => builds.sweep(),
+    async boot() {
+      await builds.sweep();
+      swept.resolve();
+    },
     async stop() {
+      swept.resolve();
       await buildkit.stop();
       await builds.stop();
     },
-    routes: (api) => buildRoutes(api, builds, buildkit),
+    routes(api) {
+      for (const path of ['/build', '/grpc', '/session'])
+        api.use(path, async (_, next) => {
+          await swept.promise;
+          await next();
+        });
+      buildRoutes(api, builds, buildkit);
+    },
   };
 }
