@@ -51,6 +51,7 @@ const eventsOf = async (action: string, since: number): Promise<Told[]> => {
 
 describe('while the daemon is down', () => {
   it('containers go on writing: none comes twice, and none is missing but a line that the daemon had in its hands when it was killed', async () => {
+    await removeAll(daemon);
     const writers = all ? 20 : 4;
     /** Lines during the outage; about thirty seconds of them when all is drilled. */
     const enough = all ? 300 : 150;
