@@ -5,7 +5,7 @@ const project = (name: string, more: object = {}) => ({
 });
 
 /** Real things share the kernel: their files run one after another, with room for a slow machine. */
-const real = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000, retry: process.env.CI ? 1 : 0 };
+const real = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000, retry: process.env.CI ? 2 : 0 };
 
 export default defineConfig({
   test: {
