@@ -235,10 +235,10 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
   return daemon;
 }
 
-/** Mount points of the cgroup v1 controllers, where there are any. */
+/** Mount points of the cgroup hierarchies, v1 and v2. */
 function controllers(): string[] {
   return readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
-    .filter((line) => line.includes(' cgroup '))
+    .filter((line) => / cgroup2? /.test(line))
     .map((line) => line.split(' ')[1]!);
 }
