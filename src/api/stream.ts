@@ -1,6 +1,7 @@
 /** How bytes leave for a client: frames of attached output, and answers that go on for as long as their source does. */
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import type { Writable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { leavers, requestKey } from './connection.ts';
 import type { ApiContext } from './kit.ts';
@@ -26,7 +27,7 @@ export function frame(stream: StreamNumber, payload: Uint8Array): Uint8Array {
 }
 
 /** Resolves when the client took what was written; false when it is gone. */
-export async function drained(outgoing: ServerResponse): Promise<boolean> {
+export async function drained(outgoing: Writable): Promise<boolean> {
   if (outgoing.destroyed || outgoing.closed) return false;
   const controller = new AbortController();
   const { signal } = controller;

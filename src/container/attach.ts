@@ -1,8 +1,8 @@
 /** Attaching to a container: what was logged, when asked for, then its streams as they go on. */
 import type { Duplex } from 'node:stream';
-import { once } from 'node:events';
-import { frame } from '../api/stream.ts';
+import { drained } from '../api/stream.ts';
 import { conflict } from '../errors.ts';
+import { renderBatch } from '../logs/render.ts';
 import type { Attachment, AttachOptions } from '../streams/broker.ts';
 import type { EffectDeps } from './actors.ts';
 import type { ContainerRecord } from './record.ts';
@@ -49,15 +49,13 @@ async function replay(
   { stdout, stderr, raw }: ContainerAttach,
   connection: Duplex,
 ): Promise<void> {
-  const entries = deps.logs.read(record.hostConfig.LogConfig, deps.logInfo(record), {
-    stdout,
-    stderr,
-    tail: -1,
-    follow: false,
-  });
-  for await (const { stream, line } of entries) {
+  const rendering = { raw: raw === true || record.config.Tty, timestamps: false, details: false };
+  const options = { stdout, stderr, tail: -1, follow: false };
+  const batches = deps.logs.batches(record.hostConfig.LogConfig, deps.logInfo(record), options, (batch) =>
+    renderBatch(batch, rendering),
+  );
+  for await (const bytes of batches) {
     if (connection.destroyed) return;
-    const bytes = raw || record.config.Tty ? line : frame(stream === 'stdout' ? 1 : 2, line);
-    if (!connection.write(bytes)) await Promise.race([once(connection, 'drain'), once(connection, 'close')]);
+    if (!connection.write(bytes) && !(await drained(connection))) return;
   }
 }

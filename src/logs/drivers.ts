@@ -174,10 +174,15 @@ export function createLogDrivers({ log, clock }: { config: Config; log: Logger; 
     return readable(config, info) ? new DualWriter(writer, openFiles(config, info), onError(info)) : writer;
   };
 
-  const batches = (config: LogConfig, info: LogInfo, options: ReadOptions): AsyncIterable<LogEntry[]> => {
+  const batches = <T>(
+    config: LogConfig,
+    info: LogInfo,
+    options: ReadOptions,
+    make: (batch: LogEntry[]) => T,
+  ): AsyncIterable<T> => {
     const place = readable(config, info);
     if (!place) throw notImplemented('configured logging driver does not support reading');
-    return readLog({ ...place, live: live.get(info.containerId) }, options);
+    return readLog({ ...place, live: live.get(info.containerId) }, options, make);
   };
 
   return {
@@ -191,7 +196,7 @@ export function createLogDrivers({ log, clock }: { config: Config; log: Logger; 
       return blocking ? writer : new RingWriter(writer, buffer, onError(info));
     },
     batches,
-    read: (config, info, options) => flatten(batches(config, info, options)),
+    read: (config, info, options) => flatten(batches(config, info, options, (batch) => batch)),
     path(config, info) {
       const { files } = driverOf(config);
       return files === 'json-file' || files === 'local' ? readable(config, info)!.path : '';

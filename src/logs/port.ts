@@ -56,8 +56,8 @@ export interface LogDrivers {
   open(config: LogConfig, info: LogInfo): Promise<LogWriter>;
   /** Live and past lines, dual logging included; ends when `follow` is off or the writer closed. Throws notImplemented (501) when it cannot be read. */
   read(config: LogConfig, info: LogInfo, options: ReadOptions): AsyncIterable<LogEntry>;
-  /** The same, many lines at a time; none of the batches is empty. */
-  batches(config: LogConfig, info: LogInfo, options: ReadOptions): AsyncIterable<LogEntry[]>;
+  /** The same, many lines at a time, each batch (none is empty) as what `make` makes of it: no more of it is kept while the caller waits. */
+  batches<T>(config: LogConfig, info: LogInfo, options: ReadOptions, make: (batch: LogEntry[]) => T): AsyncIterable<T>;
   /** A real file for json-file and local, else ''. */
   path(config: LogConfig, info: LogInfo): string;
   remove(info: LogInfo): Promise<void>;

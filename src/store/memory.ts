@@ -21,6 +21,7 @@ export function memoryStore(): Store {
     },
     read(query) {
       const found = facts.filter((fact) => matchesQuery(fact, query));
+      if (query.page !== undefined) return found.slice(0, query.page);
       return query.limit === undefined ? found : found.slice(-query.limit);
     },
     get lastSeq() {

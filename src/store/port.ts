@@ -19,6 +19,8 @@ export interface JournalQuery {
   id?: string;
   /** The newest `limit` facts that match, in ascending order. */
   limit?: number;
+  /** The oldest so many instead: a page of all that match, the next of which comes after its last. */
+  page?: number;
 }
 
 export interface Journal {

@@ -286,7 +286,8 @@ describe('/events', () => {
     const lines: { Action: string; seq: number }[] = [];
     const read = async (): Promise<void> => {
       const { value } = await reader.read();
-      lines.push(JSON.parse(Buffer.from(value!).toString()) as { Action: string; seq: number });
+      const text = Buffer.from(value!).toString().trim();
+      lines.push(...text.split('\n').map((line) => JSON.parse(line) as { Action: string; seq: number }));
     };
     await read();
     expect(lines[0]).toMatchObject({ Action: 'start', seq: 2 });

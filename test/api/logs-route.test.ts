@@ -37,9 +37,9 @@ function app(tty: boolean, asked: ReadOptions[] = []): Hono<ApiEnv> {
   logRoutes(api, {
     logTarget: (name) => ({ id: name, tty, logConfig: { Type: 'json-file', Config: {} }, info }),
     drivers: {
-      async *batches(_config, _info, options) {
+      async *batches(_config, _info, options, make) {
         asked.push(options);
-        yield [entry('stdout', 'out\n'), entry('stderr', 'err\n')];
+        yield make([entry('stdout', 'out\n'), entry('stderr', 'err\n')]);
       },
     },
   });

@@ -51,11 +51,34 @@ function sharedLine(fact: Fact): string {
   return line;
 }
 
-async function* eventLines({ bus, store, clock }: EventParts, wanted: Wanted): AsyncGenerator<string> {
+/** Facts read from the journal at once: what a client that stalls in the middle of them holds. */
+const PAGE = 32;
+
+/** What was, oldest first, a page at a time; nothing of a page is kept while the caller waits but what it was given. */
+function* pagesOf<T>(
+  { store }: EventParts,
+  { matches, until }: Wanted,
+  from: { afterSeq?: number; sinceNano?: bigint },
+  make: (facts: Fact[]) => T,
+): Generator<{ made: T; last: number }> {
+  const read = (afterSeq: number | undefined): { made: T; last: number | undefined } => {
+    const query = { ...from, afterSeq, untilNano: until, topics: ['event'], page: PAGE };
+    const facts = store.journal.read(query);
+    return { made: make(facts.filter(matches)), last: facts.at(-1)?.seq };
+  };
+  for (let after = from.afterSeq; ;) {
+    const { made, last } = read(after);
+    if (last === undefined) return;
+    yield { made, last };
+    after = last;
+  }
+}
+
+async function* eventLines(parts: EventParts, wanted: Wanted): AsyncGenerator<string> {
+  const { bus, clock } = parts;
   const { after, since, until } = wanted;
   const line = (fact: Fact): string => (after === undefined ? sharedLine(fact) : eventLine(fact, true));
-  const past = (query: { afterSeq?: number; sinceNano?: bigint }): Fact[] =>
-    store.journal.read({ ...query, untilNano: until, topics: ['event'] }).filter(wanted.matches);
+  const lines = (facts: Fact[]): string => facts.map(line).join('');
   // Subscribed before the journal is read: nothing falls between the two, and what is in both is told by its seq.
   const live = bus.subscribe({ name: 'events', filter: wanted.matches });
   const cancelEnd = endAt(clock, until, live.close);
@@ -64,20 +87,23 @@ async function* eventLines({ bus, store, clock }: EventParts, wanted: Wanted): A
   try {
     let position = after ?? bus.lastSeq;
     if (after !== undefined || since !== undefined || until !== undefined)
-      for (const fact of past({ afterSeq: after, sinceNano: since })) {
-        yield line(fact);
-        position = Math.max(position, fact.seq);
+      for (const { made, last } of pagesOf(parts, wanted, { afterSeq: after, sinceNano: since }, lines)) {
+        if (made) yield made;
+        position = Math.max(position, last);
       }
     let dropped = 0;
     for await (const fact of live) {
       if (live.dropped > dropped) {
         // What waits and what was dropped is all in the journal; only what that no longer keeps is gone for good.
-        const owed = 1 + live.waiting + live.dropped - dropped;
+        let owed = 1 + live.waiting + live.dropped - dropped;
         dropped = live.dropped;
-        const missed = past({ afterSeq: position });
-        if (missed.length < owed) yield line(dropFact(bus, clock, owed - missed.length));
-        for (const one of missed) yield line(one);
-        position = Math.max(position, missed.at(-1)?.seq ?? 0);
+        const from = { afterSeq: position };
+        for (const { made } of pagesOf(parts, wanted, from, (facts) => facts.length)) owed -= made;
+        if (owed > 0) yield line(dropFact(bus, clock, owed));
+        for (const { made, last } of pagesOf(parts, wanted, from, lines)) {
+          if (made) yield made;
+          position = last;
+        }
       }
       if (fact.seq <= position) continue;
       if (until !== undefined && fact.timeNano > until) return;

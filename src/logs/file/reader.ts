@@ -1,4 +1,7 @@
-/** Reads a log's files in batches of entries: the newest lines from the end, then forward, then along with the writer. */
+/**
+ * Reads a log's files in batches of entries: the newest lines from the end, then forward, then along with the writer. While a reader
+ * waits for its client nothing of a batch is held but what the client is to get: there may be thousands of them.
+ */
 import type { LogEntry, ReadOptions } from '../port.ts';
 import type { RotatingFile } from './rotating-file.ts';
 import { type Source, openSource, openSources } from './source.ts';
@@ -11,7 +14,8 @@ export interface RecordFormat {
   tail(source: Source, count: number): Promise<{ offset: number; found: number }>;
 }
 
-const BLOCK = 256 << 10;
+/** What a client that stalls costs: its answer is as large. */
+const BLOCK = 96 << 10;
 /** A record longer than this is no record of ours. */
 const LARGEST = 16 << 20;
 
@@ -22,18 +26,21 @@ export interface FileLog {
   live: RotatingFile | undefined;
 }
 
-export async function* readLog(log: FileLog, options: ReadOptions): AsyncGenerator<LogEntry[]> {
+/** What becomes of a batch that has anything wanted in it. */
+export type Make<T> = (batch: LogEntry[]) => T;
+
+export async function* readLog<T>(log: FileLog, options: ReadOptions, make: Make<T>): AsyncGenerator<T> {
   const { live } = log;
   const open = openSources(log.path);
   let generation = live?.generation ?? 0;
+  const stops = (past: boolean): boolean => past || options.signal?.aborted === true;
   try {
     const start = await startOf(open, log.format, options.tail);
     for (let index = start.index; index < open.length - 1; index++) {
       const offset = index === start.index ? start.offset : 0;
-      for await (const batch of forward(open[index]!, log.format, offset)) {
-        const { wanted, past } = sift(batch, options);
-        if (wanted.length) yield wanted;
-        if (past || options.signal?.aborted) return;
+      for await (const step of forward(open[index]!, log.format, { from: offset, options, make })) {
+        if (step.made !== undefined) yield step.made;
+        if (stops(step.past)) return;
       }
     }
     let offset = start.index === open.length - 1 ? start.offset : 0;
@@ -42,10 +49,10 @@ export async function* readLog(log: FileLog, options: ReadOptions): AsyncGenerat
       const version = live?.version ?? 0;
       const last = !options.follow || !live || live.closed || live.generation !== generation;
       const before = offset;
-      for await (const batch of forward(current, log.format, offset, (end) => (offset = end))) {
-        const { wanted, past } = sift(batch, options);
-        if (wanted.length) yield wanted;
-        if (past || options.signal?.aborted) return;
+      for await (const step of forward(current, log.format, { from: offset, options, make })) {
+        offset = step.offset;
+        if (step.made !== undefined) yield step.made;
+        if (stops(step.past)) return;
       }
       if (options.signal?.aborted) return;
       if (!last) {
@@ -94,28 +101,47 @@ async function startOf(
   return { index: 0, offset: 0 };
 }
 
-async function* forward(
-  source: Source,
-  format: RecordFormat,
-  from: number,
-  progress?: (offset: number) => void,
-): AsyncGenerator<LogEntry[]> {
-  let offset = from;
+interface Course<T> {
+  from: number;
+  options: ReadOptions;
+  make: Make<T>;
+}
+
+interface Step<T> {
+  /** Where the next record begins. */
+  offset: number;
+  /** Undefined when nothing of the block was wanted. */
+  made: T | undefined;
+  past: boolean;
+}
+
+async function* forward<T>(source: Source, format: RecordFormat, course: Course<T>): AsyncGenerator<Step<T>> {
+  let offset = course.from;
   for (let size = BLOCK; ;) {
-    const block = await source.read(offset, size);
-    if (!block.length) return;
-    const { entries, consumed } = format.decode(block);
+    const { read, consumed, made, past } = await take(source, format, { ...course, from: offset, size });
+    if (!read) return;
     if (!consumed) {
-      if (block.length < size || size > LARGEST) return;
+      if (read < size || size > LARGEST) return;
       size *= 2;
       continue;
     }
     offset += consumed;
+    yield { offset, made, past };
+    if (read < size) return;
     size = BLOCK;
-    progress?.(offset);
-    if (entries.length) yield entries;
-    if (block.length < size) return;
   }
+}
+
+/** On its own, so that block and entries are let go before anybody waits. */
+async function take<T>(
+  source: Source,
+  format: RecordFormat,
+  { from, size, options, make }: Course<T> & { size: number },
+): Promise<{ read: number; consumed: number; made: T | undefined; past: boolean }> {
+  const block = await source.read(from, size);
+  const { entries, consumed } = format.decode(block);
+  const { wanted, past } = sift(entries, options);
+  return { read: block.length, consumed, made: wanted.length ? make(wanted) : undefined, past };
 }
 
 /** Only what was asked for. `past` when what follows is later than `until`. */
@@ -128,5 +154,6 @@ function sift(batch: LogEntry[], options: ReadOptions): { wanted: LogEntry[]; pa
       (sinceNano === undefined || entry.timeNano >= sinceNano) &&
       (untilNano === undefined || entry.timeNano <= untilNano),
   );
-  return { wanted, past: untilNano !== undefined && batch.at(-1)!.timeNano > untilNano };
+  const last = batch.at(-1);
+  return { wanted, past: untilNano !== undefined && last !== undefined && last.timeNano > untilNano };
 }

@@ -5,6 +5,7 @@
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { isErrno, mkfifo, setPipeSize } from '../../host/ffi.ts';
+import { PipeOutput } from './output.ts';
 
 /** A container writes this much without a reader before it blocks: a restart of the daemon takes no longer. */
 const PIPE_BYTES = 1 << 20;
@@ -27,12 +28,12 @@ function widen(fd: number): void {
 }
 
 /** The reading end. Ends when every writer that came has gone. */
-export function openReader(path: string): Socket {
+export function openReader(path: string): PipeOutput {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   widen(fd);
-  const socket = new Socket({ fd, readable: true, writable: false });
-  socket.on('error', () => {});
-  return socket;
+  const output = new PipeOutput(fd);
+  output.on('error', () => {});
+  return output;
 }
 
 /** A reader that never sees an end, for pipes whose writers come and go. */

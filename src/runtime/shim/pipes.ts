@@ -1,7 +1,7 @@
 /** The three pipes of one process, at known paths in the bundle, so that a new daemon finds them again. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Socket } from 'node:net';
+import type { Readable, Stream } from 'node:stream';
 import type { ProcessIo } from '../port.ts';
 import { makeFifo, openReader, openWriter, removeFifo, wakeReader } from './fifo.ts';
 
@@ -28,7 +28,7 @@ export interface Pipes {
 /** An output that nobody came to read would keep its descriptor for ever. */
 const UNREAD_MS = 5_000;
 
-function dropUnread(output: Socket | undefined): void {
+function dropUnread(output: Readable | undefined): void {
   if (output && !output.listenerCount('data') && !output.listenerCount('readable')) output.destroy();
 }
 
@@ -41,15 +41,15 @@ export function openPipes(options: PipeOptions): Pipes {
     stderr: options.terminal ? '' : path('stderr'),
   };
   const names = Object.values(paths).filter(Boolean);
-  const opened: Socket[] = [];
-  const open = (name: string, opener: (path: string) => Socket): Socket => {
+  const opened: (Stream & { destroy(): unknown })[] = [];
+  const open = <T extends (typeof opened)[number]>(name: string, opener: (path: string) => T): T => {
     makeFifo(name);
-    const socket = opener(name);
-    opened.push(socket);
-    return socket;
+    const end = opener(name);
+    opened.push(end);
+    return end;
   };
   const destroy = (): void => {
-    for (const socket of opened) socket.destroy();
+    for (const end of opened) end.destroy();
     for (const name of names) removeFifo(name);
   };
   try {
