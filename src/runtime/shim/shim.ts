@@ -2,15 +2,14 @@
  * One shim process, which serves a few containers, and our connection to it. A lost connection is made anew; when that
  * fails the shim is dead, and every Wait ends with a made-up exit after its container was cleared from the host.
  */
-import { readFileSync, readdirSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import type { Logger } from 'pino';
 import { DaemonError, unavailable } from '../../errors.ts';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
-import { Lanes } from '../../lib/lanes.ts';
 import type { ExitStatus } from '../port.ts';
 import { TtrpcClient } from '../ttrpc/client.ts';
+import { hasUnburied, killChildrenNaming, readText } from './children.ts';
 import { openEndlessReader } from './fifo.ts';
 import {
   type Bootstrap,
@@ -21,10 +20,13 @@ import {
   readBootstrap,
   removeShimFiles,
 } from './launch.ts';
+import { Turns } from './turns.ts';
 
 const CONNECT_MS = 2_000;
 const RECONNECT_TRIES = 5;
 const LIVENESS_MS = 2_000;
+/** How long a shim may be busy with exits: it can take a second for each. */
+const BUSY_MS = 60_000;
 const KILLED = 137;
 /** The exit of a process that was asked to start and did not. */
 export const FAILED_START = 128;
@@ -44,7 +46,7 @@ export class Shim {
   readonly containers = new Set<string>();
   /** Calls under way or waiting that hold the shim's locks (create, start). */
   busy = 0;
-  #lane = new Lanes();
+  #turns = new Turns();
   #bootstrap: Bootstrap;
   #namespace: string;
   #client: TtrpcClient;
@@ -127,11 +129,11 @@ export class Shim {
 
   /**
    * Creates and starts, one at a time. The shim would do no other: but while several wait inside it, it can neither tell
-   * of an exit nor answer any other call.
+   * of an exit nor answer any other call. `urgent` work comes before all that waits.
    */
-  exclusive<T>(work: () => Promise<T>): Promise<T> {
+  exclusive<T>(work: () => Promise<T>, urgent = false): Promise<T> {
     this.busy++;
-    return this.#lane.run('', work).finally(() => this.busy--);
+    return this.#turns.run(work, urgent).finally(() => this.busy--);
   }
 
   /** One call with a deadline. `id` is the container it is for: when time runs out, its hung runtime is killed. */
@@ -233,10 +235,16 @@ export class Shim {
   async #escalate(id: string): Promise<void> {
     const killed = killChildrenNaming(this.#pid, id);
     this.#hooks.log.error({ container: id, shim: this.id, killed }, 'a shim did not answer in time');
-    try {
-      await this.#client.call(Service.method.connect, { id }, { deadline: LIVENESS_MS });
-    } catch (error) {
-      if (error instanceof DaemonError && error.code === 'no-reply') this.#kill();
+    for (let waited = 0; ; waited += LIVENESS_MS) {
+      try {
+        await this.#client.call(Service.method.connect, { id }, { deadline: LIVENESS_MS });
+        return;
+      } catch (error) {
+        if (!(error instanceof DaemonError && error.code === 'no-reply')) return;
+        // Its death would end the containers of others.
+        if (waited < BUSY_MS && hasUnburied(this.#pid)) continue;
+        return this.#kill();
+      }
     }
   }
 
@@ -269,35 +277,4 @@ function readLog(directory: string, log: Logger): Socket {
     for (const line of chunk.toString('utf8').split('\n')) if (line) log.debug({ shim: directory }, line);
   });
   return reader;
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-/** Kills the shim's own children that were started for this container: a runc that hangs, never the container's init. */
-function killChildrenNaming(shim: number, id: string): number[] {
-  const killed: number[] = [];
-  let threads: string[] = [];
-  try {
-    threads = readdirSync(`/proc/${shim}/task`);
-  } catch {
-    return killed;
-  }
-  for (const thread of threads) {
-    for (const pid of readText(`/proc/${shim}/task/${thread}/children`).split(' ').filter(Boolean).map(Number)) {
-      if (!readText(`/proc/${pid}/cmdline`).split('\0').includes(id)) continue;
-      try {
-        process.kill(pid, 'SIGKILL');
-        killed.push(pid);
-      } catch {
-        // It ended by itself in between.
-      }
-    }
-  }
-  return killed;
 }

@@ -1,4 +1,5 @@
 /** A container's init with what concerns the container as a whole. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
@@ -8,6 +9,10 @@ import { type ProcessOptions, ShimProcess, SIGKILL } from './process.ts';
 
 const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
+
+const MANY_EXECS = 16;
+/** How long the shim's next start waits for the end of a container with many execs. */
+const ENDS_MS = 5_000;
 
 const json = (typeUrl: string, value: object) =>
   create(AnySchema, { typeUrl, value: Buffer.from(JSON.stringify(value)) });
@@ -23,6 +28,7 @@ export class ShimTask extends ShimProcess implements Task {
   #removed: () => Promise<void>;
   #oomListeners = new Set<() => void>();
   #kills = 0;
+  #execs = 0;
 
   constructor(options: TaskOptions) {
     super(options);
@@ -41,12 +47,30 @@ export class ShimTask extends ShimProcess implements Task {
       throw error;
     }
     const kills = (): number => this.#kills;
-    return new ShimProcess({ shim: this.shim, id: this.id, execId, pipes, pid: 0, deadlines: this.deadlines, kills });
+    const options = { shim: this.shim, id: this.id, execId, pipes, pid: 0, deadlines: this.deadlines, kills };
+    const process = new ShimProcess(options);
+    this.#execs++;
+    void process.exited.then(() => this.#execs--);
+    return process;
   }
 
+  /**
+   * Its execs end with it. While the shim starts a process it takes note of no exit, has room for some thirty, and spends a second on
+   * each further one: with many execs no start may be under way when they end.
+   */
   override async kill(signal: number): Promise<void> {
-    if (signal === SIGKILL) this.#kills++;
-    await super.kill(signal);
+    if (signal !== SIGKILL) return super.kill(signal);
+    this.#kills++;
+    if (this.#execs < MANY_EXECS) return super.kill(signal);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const work = async (): Promise<void> => {
+      const sent = super.kill(signal);
+      sent.then(resolve, reject);
+      await sent;
+      await Promise.race([this.exited, delay(ENDS_MS, undefined, { ref: false })]);
+    };
+    this.shim.exclusive(work, true).catch(reject);
+    return promise;
   }
 
   async killAll(signal: number): Promise<void> {
