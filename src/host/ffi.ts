@@ -24,9 +24,16 @@ export class SyscallError extends Error {
   }
 }
 
+let errnoNames: Map<number, string> | undefined;
+
 function errnoName(errno: number): string {
-  for (const [name, value] of Object.entries(koffi.os.errno)) if (value === errno) return name;
-  return `E${errno}`;
+  // Of several names of one number the first counts: EAGAIN, not EWOULDBLOCK.
+  errnoNames ??= new Map(
+    Object.entries(koffi.os.errno)
+      .map(([name, value]): [number, string] => [value, name])
+      .reverse(),
+  );
+  return errnoNames.get(errno) ?? `E${errno}`;
 }
 
 /** True for what the kernel (through us or Node) refused with this errno. */
