@@ -95,7 +95,7 @@ const copyOptions = (options: Options): FileOptions | undefined =>
 
 function driverOf(config: LogConfig): Driver {
   const driver = own(DRIVERS, config.Type);
-  if (!driver) throw invalid(`logger: no log driver named '${config.Type}' is registered`);
+  if (!driver) throw invalid(`error looking up logging plugin ${config.Type}: plugin "${config.Type}" not found`);
   return driver;
 }
 
@@ -196,7 +196,6 @@ export function createLogDrivers({ log, clock }: { config: Config; log: Logger; 
       return blocking ? writer : new RingWriter(writer, buffer, onError(info));
     },
     batches,
-    read: (config, info, options) => flatten(batches(config, info, options, (batch) => batch)),
     path(config, info) {
       const { files } = driverOf(config);
       return files === 'json-file' || files === 'local' ? readable(config, info)!.path : '';
@@ -209,8 +208,4 @@ export function createLogDrivers({ log, clock }: { config: Config; log: Logger; 
       await Promise.all(ours.map((name) => rm(join(info.directory, name), { recursive: true, force: true })));
     },
   };
-}
-
-async function* flatten(batches: AsyncIterable<LogEntry[]>): AsyncGenerator<LogEntry> {
-  for await (const batch of batches) yield* batch;
 }

@@ -51,12 +51,13 @@ export interface LogWriter {
 }
 
 export interface LogDrivers {
-  /** Throws invalid on an unknown driver or option ("logger: no log driver named 'x' is registered"). */
+  /** Throws invalid on an unknown driver or option (`error looking up logging plugin x: plugin "x" not found`). */
   validate(config: LogConfig): void;
   open(config: LogConfig, info: LogInfo): Promise<LogWriter>;
-  /** Live and past lines, dual logging included; ends when `follow` is off or the writer closed. Throws notImplemented (501) when it cannot be read. */
-  read(config: LogConfig, info: LogInfo, options: ReadOptions): AsyncIterable<LogEntry>;
-  /** The same, many lines at a time, each batch (none is empty) as what `make` makes of it: no more of it is kept while the caller waits. */
+  /**
+   * Live and past lines, dual logging included, many at a time, each batch (none is empty) as what `make` makes of it: what it wants of
+   * a batch it copies. Ends when `follow` is off or the writer closed. Throws notImplemented (501) when it cannot be read.
+   */
   batches<T>(config: LogConfig, info: LogInfo, options: ReadOptions, make: (batch: LogEntry[]) => T): AsyncIterable<T>;
   /** A real file for json-file and local, else ''. */
   path(config: LogConfig, info: LogInfo): string;

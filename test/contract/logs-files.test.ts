@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { defaultConfig } from '../../src/config/defaults.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { createLogDrivers } from '../../src/logs/drivers.ts';
-import type { LogConfig, LogDrivers, LogInfo, LogWriter, ReadOptions } from '../../src/logs/port.ts';
+import type { LogConfig, LogDrivers, LogEntry, LogInfo, LogWriter, ReadOptions } from '../../src/logs/port.ts';
 import { eventually } from '../support/eventually.ts';
 
 const ALL: ReadOptions = { stdout: true, stderr: true, tail: -1, follow: false };
@@ -30,10 +30,10 @@ for (const driver of ['json-file', 'local', 'syslog'] as const) {
     };
     const read = async (options: Partial<ReadOptions> = {}, config = base): Promise<string[]> => {
       const lines: string[] = [];
-      for await (const entry of drivers.read(config, info, { ...ALL, ...options }))
-        lines.push(Buffer.from(entry.line).toString());
+      for await (const batch of drivers.batches(config, info, { ...ALL, ...options }, textsOf)) lines.push(...batch);
       return lines;
     };
+    const textsOf = (batch: LogEntry[]): string[] => batch.map(({ line }) => Buffer.from(line).toString());
     const write = (writer: LogWriter, from: number, to: number): void => {
       for (let number = from; number <= to; number++) void writer.write('stdout', Buffer.from(`line ${number}\n`));
     };
@@ -112,9 +112,8 @@ for (const driver of ['json-file', 'local', 'syslog'] as const) {
       write(writer, 1, 5);
       const seen: number[] = [];
       const following = (async () => {
-        for await (const entry of drivers.read(config, info, { ...ALL, follow: true, tail: 2 })) {
-          seen.push(Number(/\d+/.exec(Buffer.from(entry.line).toString())![0]));
-        }
+        for await (const batch of drivers.batches(config, info, { ...ALL, follow: true, tail: 2 }, textsOf))
+          seen.push(...numbers(batch));
       })();
       await eventually(() => seen.length === 2);
       for (let number = 6; number <= 300; number++) {

@@ -106,12 +106,13 @@ export async function containerHost() {
       const record = parts.room.containers.resolve(id);
       let text = '';
       const options = { stdout: true, stderr: true, tail: -1, follow: false };
-      for await (const { line } of parts.logs.read(
+      for await (const lines of parts.logs.batches(
         record.hostConfig.LogConfig,
         parts.room.lookup.logInfo(record),
         options,
+        (batch) => batch.map(({ line }) => Buffer.from(line).toString()),
       ))
-        text += Buffer.from(line).toString();
+        text += lines.join('');
       return text;
     },
     /** The daemon's side of containers dies at once and comes again; shims and containers go on. */

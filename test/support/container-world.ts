@@ -160,7 +160,6 @@ function volumes(calls: Calls): Volumes {
 const logs = (): LogDrivers => ({
   validate: () => {},
   open: async () => ({ write: () => undefined, close: async () => {} }),
-  async *read() {},
   async *batches() {},
   path: () => '',
   remove: async () => {},

@@ -3,6 +3,7 @@
  * waits for its client nothing of a batch is held but what the client is to get: there may be thousands of them.
  */
 import type { LogEntry, ReadOptions } from '../port.ts';
+import { BLOCK, withBlock } from './blocks.ts';
 import type { RotatingFile } from './rotating-file.ts';
 import { type Source, openSource, openSources } from './source.ts';
 
@@ -14,8 +15,6 @@ export interface RecordFormat {
   tail(source: Source, count: number): Promise<{ offset: number; found: number }>;
 }
 
-/** What a client that stalls costs: its answer is as large. */
-const BLOCK = 96 << 10;
 /** A record longer than this is no record of ours. */
 const LARGEST = 16 << 20;
 
@@ -26,7 +25,7 @@ export interface FileLog {
   live: RotatingFile | undefined;
 }
 
-/** What becomes of a batch that has anything wanted in it. */
+/** What becomes of a batch that has anything wanted in it. Its lines lie in memory that is used again: it copies what it wants. */
 export type Make<T> = (batch: LogEntry[]) => T;
 
 export async function* readLog<T>(log: FileLog, options: ReadOptions, make: Make<T>): AsyncGenerator<T> {
@@ -133,16 +132,17 @@ async function* forward<T>(source: Source, format: RecordFormat, course: Course<
 }
 
 /** On its own, so that block and entries are let go before anybody waits. */
-async function take<T>(
+const take = <T>(
   source: Source,
   format: RecordFormat,
   { from, size, options, make }: Course<T> & { size: number },
-): Promise<{ read: number; consumed: number; made: T | undefined; past: boolean }> {
-  const block = await source.read(from, size);
-  const { entries, consumed } = format.decode(block);
-  const { wanted, past } = sift(entries, options);
-  return { read: block.length, consumed, made: wanted.length ? make(wanted) : undefined, past };
-}
+): Promise<{ read: number; consumed: number; made: T | undefined; past: boolean }> =>
+  withBlock(size, async (memory) => {
+    const block = await source.read(from, size, memory);
+    const { entries, consumed } = format.decode(block);
+    const { wanted, past } = sift(entries, options);
+    return { read: block.length, consumed, made: wanted.length ? make(wanted) : undefined, past };
+  });
 
 /** Only what was asked for. `past` when what follows is later than `until`. */
 function sift(batch: LogEntry[], options: ReadOptions): { wanted: LogEntry[]; past: boolean } {

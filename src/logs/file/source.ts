@@ -9,8 +9,8 @@ const unzip = promisify(gunzip);
 
 export interface Source {
   size(): Promise<number>;
-  /** Up to `length` bytes from `offset`; fewer at the end. */
-  read(offset: number, length: number): Promise<Buffer>;
+  /** Up to `length` bytes from `offset`; fewer at the end. In the beginning of `into`, when that is given. */
+  read(offset: number, length: number, into?: Buffer): Promise<Buffer>;
   close(): void;
 }
 
@@ -18,8 +18,8 @@ function plain(path: string): Source {
   const fd = openSync(path, 'r');
   return {
     size: async () => fstatSync(fd).size,
-    async read(offset, length) {
-      const buffer = Buffer.allocUnsafe(length);
+    async read(offset, length, into) {
+      const buffer = into ?? Buffer.allocUnsafe(length);
       const { bytesRead } = await readAt(fd, buffer, 0, length, offset);
       return buffer.subarray(0, bytesRead);
     },
