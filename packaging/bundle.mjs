@@ -41,7 +41,6 @@ await build({
   target: 'node26',
   minifySyntax: true,
   minifyWhitespace: true,
-  keepNames: true,
   sourcemap: false,
   // These find their native part or their worker's file beside their own package file.
   external: ['koffi', 'piscina'],

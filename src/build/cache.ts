@@ -29,7 +29,6 @@ export interface CacheRecord {
   created?: string;
   /** Same place, same words: what the next run of this step is compared with to explain a miss. */
   slot?: string;
-  files?: Record<string, string>;
   /** mount: the directory's name. */
   directory?: string;
 }
@@ -51,7 +50,11 @@ const DU_DEADLINE_MS = 60_000;
 const TOUCH_EVERY_MS = 60_000;
 
 export class BuildCache {
-  readonly records: Collection<CacheRecord>;
+  readonly #stored: Collection<CacheRecord>;
+  /** All records, parsed: a rebuild looks at one for each step. */
+  readonly #records: Map<string, CacheRecord>;
+  /** Files that the newest record of a slot took, each with a digest. Read only to explain a miss. */
+  readonly #taken: Collection<{ files: Record<string, string> }>;
   readonly directory: string;
   /** Cheap keys (no file was read) that are known to mean another. */
   readonly #aliases: Collection<Alias>;
@@ -63,17 +66,32 @@ export class BuildCache {
   readonly inUse = new Map<string, number>();
 
   constructor(deps: { store: Store; images: ImageStore; clock: Clock; directory: string }) {
-    this.records = deps.store.collection<CacheRecord>('buildcache');
+    this.#stored = deps.store.collection<CacheRecord>('buildcache');
+    this.#records = new Map(this.#stored.all().map(({ id, record }) => [id, record]));
+    this.#taken = deps.store.collection('buildcache-files');
     this.#aliases = deps.store.collection<Alias>('buildcache-aliases');
     this.directory = deps.directory;
     this.#images = deps.images;
     this.#clock = deps.clock;
-    for (const { id, record } of this.records.all()) if (record.slot) this.#slots.set(record.slot, id);
+    for (const [id, record] of this.#records) if (record.slot) this.#slots.set(record.slot, id);
+  }
+
+  all(): Iterable<[id: string, record: CacheRecord]> {
+    return this.#records;
+  }
+
+  get(key: string): CacheRecord | undefined {
+    return this.#records.get(key);
+  }
+
+  #put(key: string, record: CacheRecord): void {
+    this.#records.set(key, record);
+    this.#stored.put(key, record);
   }
 
   /** The record of a step and an image that still holds its layer. */
   find(key: string): { record: CacheRecord; image: Image } | undefined {
-    const record = this.records.get(key);
+    const record = this.#records.get(key);
     if (!record?.images) return undefined;
     for (const id of Object.values(record.images)) {
       const image = this.#images.find(id);
@@ -94,20 +112,25 @@ export class BuildCache {
 
   /** Forgets cheap keys whose record is gone. */
   forgetAliases(): void {
-    for (const { id, record } of this.#aliases.all()) if (!this.records.get(record.to)) this.#aliases.delete(id);
+    for (const { id, record } of this.#aliases.all()) if (!this.#records.get(record.to)) this.#aliases.delete(id);
   }
 
   touch(key: string, record: CacheRecord): void {
     const now = this.#clock.now();
     if (now - record.lastUsedAt > TOUCH_EVERY_MS || record.uses === 0)
-      this.records.put(key, { ...record, lastUsedAt: now, uses: record.uses + 1 });
+      this.#put(key, { ...record, lastUsedAt: now, uses: record.uses + 1 });
   }
 
-  add(key: string, record: Omit<CacheRecord, 'kind' | 'createdAt' | 'lastUsedAt' | 'uses'>): void {
+  /** `files`: what the step took, each with a digest. */
+  add(
+    key: string,
+    record: Omit<CacheRecord, 'kind' | 'createdAt' | 'lastUsedAt' | 'uses'>,
+    files?: Record<string, string>,
+  ): void {
     const now = this.#clock.now();
-    const known = this.records.get(key);
+    const known = this.#records.get(key);
     const images = { ...(known?.diffId === record.diffId ? known?.images : {}), ...record.images };
-    this.records.put(key, {
+    this.#put(key, {
       kind: 'layer',
       createdAt: now,
       lastUsedAt: now,
@@ -115,14 +138,18 @@ export class BuildCache {
       ...record,
       images,
     });
-    if (record.slot) this.#slots.set(record.slot, key);
+    if (!record.slot) return;
+    this.#slots.set(record.slot, key);
+    if (files) this.#taken.put(record.slot, { files });
+    else this.#taken.delete(record.slot);
   }
 
   /** Why a step has no record: what changed since it last ran at this place. */
   explain(slot: string, files: Record<string, string> | undefined, parentCached: boolean): string {
-    const before = this.records.get(this.#slots.get(slot) ?? '');
+    const before = this.#records.get(this.#slots.get(slot) ?? '');
     if (!before) return 'not built before in this form';
-    const changed = files && before.files ? firstChange(before.files, files) : undefined;
+    const taken = files && this.#taken.get(slot);
+    const changed = taken && firstChange(taken.files, files);
     if (changed) return changed;
     if (!parentCached) return 'an earlier step changed';
     return this.find(this.#slots.get(slot)!) ? 'an argument or a source changed' : 'its layer was removed';
@@ -133,14 +160,14 @@ export class BuildCache {
     const key = this.mountKey(id);
     const path = join(this.directory, 'mounts', key);
     const now = this.#clock.now();
-    const known = this.records.get(key);
+    const known = this.#records.get(key);
     await mkdir(join(this.directory, 'mounts'), { recursive: true, mode: 0o700 });
     if (!known) {
       await mkdir(path, { recursive: true });
       await chown(path, owner.uid, owner.gid);
       await chmod(path, owner.mode);
     }
-    this.records.put(key, {
+    this.#put(key, {
       kind: 'mount', description: `cached mount ${id} from exec`, createdAt: known?.createdAt ?? now, lastUsedAt: now,
       uses: (known?.uses ?? 0) + 1, size: known?.size ?? 0, directory: key,
     }); // prettier-ignore
@@ -150,15 +177,15 @@ export class BuildCache {
 
   /** Measures a mount cache after its use. */
   async measure(key: string): Promise<void> {
-    const record = this.records.get(key);
+    const record = this.#records.get(key);
     if (!record?.directory) return;
     const { stdout } = await runTool('du', ['-sb', '--', join(this.directory, 'mounts', record.directory)], {
       deadline: DU_DEADLINE_MS,
       accept: [0, 1],
     });
     const size = Number(/^\d+/.exec(stdout)?.[0] ?? 0);
-    const now = this.records.get(key);
-    if (now && now.size !== size) this.records.put(key, { ...now, size });
+    const now = this.#records.get(key);
+    if (now && now.size !== size) this.#put(key, { ...now, size });
   }
 
   mountKey(id: string): string {
@@ -181,15 +208,19 @@ export class BuildCache {
 
   /** Removes a record; a mount's directory with it. */
   async remove(key: string): Promise<void> {
-    const record = this.records.get(key);
-    this.records.delete(key);
-    if (record?.slot && this.#slots.get(record.slot) === key) this.#slots.delete(record.slot);
+    const record = this.#records.get(key);
+    this.#records.delete(key);
+    this.#stored.delete(key);
+    if (record?.slot && this.#slots.get(record.slot) === key) {
+      this.#slots.delete(record.slot);
+      this.#taken.delete(record.slot);
+    }
     if (record?.directory) await rm(join(this.directory, 'mounts', record.directory), { recursive: true, force: true });
   }
 
   /** Directories of mounts without a record: the daemon died between the two. */
   async sweep(): Promise<void> {
-    const known = new Set(this.records.all().flatMap(({ record }) => record.directory ?? []));
+    const known = new Set([...this.#records.values()].flatMap(({ directory }) => directory ?? []));
     const names = await readdir(join(this.directory, 'mounts')).catch(() => []);
     for (const name of names)
       if (!known.has(name)) await rm(join(this.directory, 'mounts', name), { recursive: true, force: true });

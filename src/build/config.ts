@@ -29,8 +29,8 @@ export function withEnv(env: readonly string[], name: string, value: string): st
 }
 
 export function lookupIn(env: readonly string[]): Lookup {
-  const values = new Map(env.map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]));
-  return (name) => values.get(name);
+  const at = (name: string): string | undefined => env.findLast((entry) => entry.startsWith(`${name}=`));
+  return (name) => at(name)?.slice(name.length + 1);
 }
 
 export function commandLine(command: Command, config: ImageRunConfig): string[] {

@@ -1,6 +1,6 @@
 /** Receiving what a build works on: a tar stream, a Dockerfile alone, or something at a url. */
-import { createReadStream } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { createReadStream, mkdirSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { invalid } from '../errors.ts';
@@ -18,7 +18,7 @@ const DEFAULT_NAME = 'Dockerfile';
 
 /** Unpacks a tar (compressed or not) into an empty directory, while it comes in. */
 export async function unpackInto(source: Readable, directory: string, signal: AbortSignal): Promise<void> {
-  await mkdir(directory, { recursive: true });
+  mkdirSync(directory, { recursive: true });
   const extractor = new LayerExtractor(directory);
   const parser = new TarParser(extractor, { encoding: 'latin1' });
   try {
@@ -34,21 +34,21 @@ export async function unpackInto(source: Readable, directory: string, signal: Ab
 }
 
 /** A text file of a tree, read inside its root. */
-export async function readTextIn(root: string, path: string): Promise<string | undefined> {
+export function readTextIn(root: string, path: string): string | undefined {
   const place = join(root, resolveIn(root, path));
   const stat = lstatOf(place);
   if (!stat?.isFile()) return undefined;
   if (stat.size > MAX_DOCKERFILE) throw invalid(`${path} is larger than ${MAX_DOCKERFILE} bytes`);
-  return readFile(place, 'utf8');
+  return readFileSync(place, 'utf8');
 }
 
 /** The Dockerfile and the ignore rules of a context directory. */
-export async function readContext(root: string, dockerfile: string, given?: string): Promise<BuildInput> {
+export function readContext(root: string, dockerfile: string, given?: string): BuildInput {
   const name = dockerfile || DEFAULT_NAME;
   const text =
-    given ?? (await readTextIn(root, name)) ?? (dockerfile ? undefined : await readTextIn(root, 'dockerfile'));
+    given ?? readTextIn(root, name) ?? (dockerfile ? undefined : readTextIn(root, 'dockerfile'));
   if (text === undefined) throw invalid(`Cannot locate specified Dockerfile: ${name}`);
-  const ignore = (await readTextIn(root, `${name}.dockerignore`)) ?? (await readTextIn(root, '.dockerignore')) ?? '';
+  const ignore = readTextIn(root, `${name}.dockerignore`) ?? readTextIn(root, '.dockerignore') ?? '';
   return { dockerfile: text, dockerfileName: name, context: { root, ignore: readIgnoreFile(ignore) } };
 }
 

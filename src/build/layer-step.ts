@@ -51,8 +51,8 @@ async function store(
   const below = base.imageId ? build.deps.images.get(base.imageId).size : 0;
   build.deps.cache.add(key, {
       description: step.original, size: Math.max(0, layer ? image.size - below : 0), parent: base.key,
-      images: { [build.request.style]: image.id }, diffId: layer ?? '', created, slot, files: plan.files,
-    }); // prettier-ignore
+      images: { [build.request.style]: image.id }, diffId: layer ?? '', created, slot,
+    }, plan.files); // prettier-ignore
   stage.state = { ...next(layer), created, imageId: idOf(stage, image.id, image.config.rootfs.diff_ids) };
 }
 
@@ -131,14 +131,14 @@ async function take(
   const { cache, images } = stage.build.deps;
   const next = advanced(stage, plan, key, found.layer, found.created, true);
   let imageId = found.images[style];
-  if (imageId && images.find(imageId)) cache.touch(key, cache.records.get(key)!);
+  if (imageId && images.find(imageId)) cache.touch(key, cache.get(key)!);
   else {
     const image = await storeImage(stage.build.layers, { ...next, created: found.created }, kept(stage));
     imageId = image.id;
     cache.add(key, {
         description: step.original, size: found.size, parent: stage.state.key, images: { ...found.images, [style]: imageId },
-        diffId: found.layer ?? '', created: found.created, slot, files: plan.files,
-      }); // prettier-ignore
+        diffId: found.layer ?? '', created: found.created, slot,
+      }, plan.files); // prettier-ignore
   }
   tell(stage, true);
   stage.state = { ...next, imageId: idOf(stage, imageId, next.layers) };

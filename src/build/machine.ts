@@ -50,11 +50,17 @@ export const buildMachine = setup({
     parse: fromPromise<PlannedStage[], WithWork>(async ({ input }) => input.work.parse()),
     stage: fromCallback<{ type: string }, WithWork & { index: number }>(({ input: { work, index }, sendBack }) => {
       const controller = new AbortController();
-      work.stage(index, controller.signal).then(
-        () => sendBack({ type: 'STAGE_DONE', index }),
-        (error: unknown) => sendBack({ type: 'STAGE_FAILED', index, error }),
-      );
-      return () => controller.abort(cancelled('the build was cancelled'));
+      let ended = false;
+      work
+        .stage(index, controller.signal)
+        .finally(() => (ended = true))
+        .then(
+          () => sendBack({ type: 'STAGE_DONE', index }),
+          (error: unknown) => sendBack({ type: 'STAGE_FAILED', index, error }),
+        );
+      return () => {
+        if (!ended) controller.abort(cancelled('the build was cancelled'));
+      };
     }),
     export: fromPromise<unknown, WithWork>(({ input, signal }) => input.work.export(signal)),
   },

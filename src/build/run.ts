@@ -1,5 +1,5 @@
 /** One build while it runs: what its stages share, and the effects its statechart calls. */
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { invalid, notFound, notImplemented } from '../errors.ts';
 import type { Bus } from '../bus/bus.ts';
@@ -107,7 +107,7 @@ export class BuildRun implements BuildWork<BuildResult> {
   }
 
   async receive(signal: AbortSignal): Promise<void> {
-    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
     this.input = await this.#track(this.request.receive(this.directory, signal));
   }
 

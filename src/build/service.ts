@@ -1,6 +1,8 @@
 /** Builds: starts their statecharts, knows which run, and looks after the cache. */
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { renameSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { Actor } from 'xstate';
 import { invalid, notFound } from '../errors.ts';
 import { newId } from '../lib/ids.ts';
@@ -8,6 +10,7 @@ import type { Reactor } from '../reactor/reactor.ts';
 import type { CacheRecord } from './cache.ts';
 import { buildMachine } from './machine.ts';
 import { unpinBelow } from './mount-open.ts';
+import { removeTree } from './remove.ts';
 import { type BuildDeps, BuildRun } from './run.ts';
 import { removeStep } from './step-run.ts';
 import type { BuildRequest, BuildResult } from './types.ts';
@@ -86,7 +89,7 @@ export class Builds {
 
   /** Steps of builds that no record of the cache leads to any more. */
   async #discardOrphans(): Promise<void> {
-    const known = new Set(this.deps.cache.records.all().flatMap(({ record }) => Object.values(record.images ?? {})));
+    const known = new Set([...this.deps.cache.all()].flatMap(([, record]) => Object.values(record.images ?? {})));
     const orphans = this.deps.listImages().filter(({ id, cache }) => cache && !known.has(id));
     if (orphans.length) await this.deps.images.discard(orphans.map(({ id }) => id));
   }
@@ -110,7 +113,7 @@ export class Builds {
       });
     });
     await run.settled();
-    await this.#throwAway(run);
+    this.#throwAway(run);
     this.#reactor.remove('build', id);
     this.#running.delete(id);
     if (name) this.#names.delete(name);
@@ -119,14 +122,15 @@ export class Builds {
   }
 
   /** Out of sight at once; thousands of files of a context are removed while the client has its answer already. */
-  async #throwAway({ id, directory }: BuildRun): Promise<void> {
+  #throwAway({ id, directory }: BuildRun): void {
     const trash = join(this.#trash, id);
-    const isThere = await rename(directory, trash).then(
-      () => true,
-      () => false,
-    );
-    if (!isThere) return;
-    const removing = rm(trash, { recursive: true, force: true })
+    try {
+      renameSync(directory, trash);
+    } catch {
+      return;
+    }
+    const removing = setImmediate()
+      .then(() => removeTree(trash))
       .catch((error: unknown) =>
         this.deps.log.warn({ err: error, directory: trash }, 'files of a build stay until the next start'),
       )
@@ -157,7 +161,7 @@ export class Builds {
     const { cache, listImages } = this.deps;
     const named = listImages().filter(({ repoTags, repoDigests }) => repoTags.length || repoDigests.length);
     const layers = new Set(named.flatMap(({ config }) => config.rootfs.diff_ids));
-    return cache.records.all().map(({ id, record }) => {
+    return [...cache.all()].map(([id, record]) => {
       const item = {
         ID: id.slice(0, 25),
         Parents: record.parent ? [record.parent.slice(0, 25)] : [],

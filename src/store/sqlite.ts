@@ -1,6 +1,7 @@
 /**
- * Records and journal in SQLite (WAL, synchronous=FULL). Writes go into an open transaction that is committed once at the end of
- * the tick, so what one turn of the event loop wrote becomes durable together; `durable` waits for that commit.
+ * Records and journal in SQLite (WAL, synchronous=FULL). Writes go into a transaction that is committed once at the end of the
+ * tick, so what one turn of the event loop wrote becomes durable together; `durable` waits for that commit. Facts of the journal
+ * that no client replays make no commit of their own unless none comes for a while.
  */
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -114,6 +115,8 @@ export function sqliteStore(options: SqliteOptions): Store {
 
 /** Longest wait between two attempts at a commit that fails, as on a full disk. */
 const RETRY_MS = 1000;
+/** Longest wait of what no one waits for: transitions and effects go along with the next record. */
+const LAZY_MS = 20;
 
 class GroupCommit {
   readonly database: DatabaseSync;
@@ -122,6 +125,7 @@ class GroupCommit {
   #waiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   #scheduled = false;
   #retry: NodeJS.Timeout | undefined;
+  #later: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(database: DatabaseSync, onError: (error: unknown) => void) {
@@ -135,6 +139,15 @@ class GroupCommit {
     this.#schedule();
   }
 
+  /** Like `write`, but no commit of its own as long as another comes soon. */
+  writeSoon(work: () => void): void {
+    if (this.#closed) return;
+    this.#pending.push(work);
+    if (this.#scheduled || this.#later) return;
+    this.#later = setTimeout(() => this.#commit(), LAZY_MS);
+    this.#later.unref();
+  }
+
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -145,6 +158,8 @@ class GroupCommit {
     this.#scheduled = false;
     if (this.#closed) return;
     clearTimeout(this.#retry);
+    clearTimeout(this.#later);
+    this.#later = undefined;
     const waiters = this.#waiters;
     this.#waiters = [];
     try {
@@ -188,6 +203,7 @@ class GroupCommit {
   close(): void {
     if (this.#closed) return;
     clearTimeout(this.#retry);
+    clearTimeout(this.#later);
     try {
       this.flush();
     } catch (error) {
@@ -245,7 +261,7 @@ function sqliteJournal(commits: GroupCommit): Journal {
     append(fact) {
       lastSeq = fact.seq;
       size++;
-      commits.write(() =>
+      const insertion = (): unknown =>
         insert.run(
           fact.seq,
           fact.timeNano,
@@ -256,13 +272,16 @@ function sqliteJournal(commits: GroupCommit): Journal {
           JSON.stringify(fact.attributes),
           fact.data ? JSON.stringify(fact.data) : null,
           fact.cause ?? null,
-        ),
-      );
+        );
+      // Clients replay events; the rest explains what the records say anyway, and is not worth an fsync of its own.
+      if (fact.topic === 'event') commits.write(insertion);
+      else commits.writeSoon(insertion);
     },
     read(query) {
       commits.flush();
       const { sql, values } = selectOf(query);
-      return (prepare(sql).all(...values) as unknown as JournalRow[]).map(factOf).reverse();
+      const facts = (prepare(sql).all(...values) as unknown as JournalRow[]).map(factOf);
+      return query.page === undefined ? facts.reverse() : facts;
     },
     get lastSeq() {
       return lastSeq;
@@ -281,7 +300,7 @@ function sqliteJournal(commits: GroupCommit): Journal {
   };
 }
 
-/** The query for the newest rows that match, newest first. */
+/** The query for the newest rows that match, newest first, or for a page of the oldest. */
 function selectOf(query: JournalQuery): { sql: string; values: (string | number | bigint)[] } {
   const where: string[] = [];
   const values: (string | number | bigint)[] = [];
@@ -298,7 +317,7 @@ function selectOf(query: JournalQuery): { sql: string; values: (string | number 
     where.push(`topic IN (${query.topics.map(() => '?').join(', ')})`);
     values.push(...query.topics);
   }
-  const sql = `SELECT * FROM journal ${where.length ? `WHERE ${where.join(' AND ')}` : ''} ORDER BY seq DESC LIMIT ?`;
-  values.push(query.limit ?? -1);
+  const sql = `SELECT * FROM journal ${where.length ? `WHERE ${where.join(' AND ')}` : ''} ORDER BY seq ${query.page === undefined ? 'DESC' : 'ASC'} LIMIT ?`;
+  values.push(query.page ?? query.limit ?? -1);
   return { sql, values };
 }

@@ -60,10 +60,10 @@ function limitsOf(c: ApiContext): RunLimits {
 
 /** X-Registry-Config: base64url JSON of addresses and credentials. What cannot be read counts as none, as in dockerd. */
 function registryConfig(c: ApiContext): Record<string, RegistryAuth> {
+  const header = c.req.header('x-registry-config');
+  if (!header) return {};
   try {
-    const value: unknown = JSON.parse(
-      Buffer.from(c.req.header('x-registry-config') ?? '', 'base64url').toString('utf8'),
-    );
+    const value: unknown = JSON.parse(Buffer.from(header, 'base64url').toString('utf8'));
     return value && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, RegistryAuth>) : {};
   } catch {
     return {};

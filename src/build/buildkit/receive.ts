@@ -30,7 +30,7 @@ async function shown(to: Receiving, title: string, request: DirectoryRequest, ta
 async function ignoreRules(to: Receiving, name: string, title: string): Promise<string[]> {
   const rules = await mkdtemp(join(to.directory, 'ignore-'));
   await shown(to, title, { name, follow: ['.dockerignore'] }, rules);
-  return readIgnoreFile((await readTextIn(rules, '.dockerignore')) ?? '');
+  return readIgnoreFile(readTextIn(rules, '.dockerignore') ?? '');
 }
 
 /** A named context, with its own ignore file obeyed. */
@@ -72,9 +72,9 @@ async function receiveDefinition(to: Receiving, filename: string): Promise<{ doc
   const follow = [filename, `${filename}.dockerignore`, filename.toLowerCase()];
   const name = to.attributes.dockerfilekey ?? 'dockerfile';
   await shown(to, `[internal] load build definition from ${filename}`, { name, follow }, definition);
-  const dockerfile = (await readTextIn(definition, filename)) ?? (await readTextIn(definition, filename.toLowerCase()));
+  const dockerfile = readTextIn(definition, filename) ?? readTextIn(definition, filename.toLowerCase());
   if (dockerfile === undefined) throw invalid(`failed to read dockerfile: open ${filename}: no such file or directory`);
-  return { dockerfile, ignore: await readTextIn(definition, `${filename}.dockerignore`) };
+  return { dockerfile, ignore: readTextIn(definition, `${filename}.dockerignore`) };
 }
 
 async function receiveLocal(to: Receiving, filename: string, local: string): Promise<BuildInput> {
