@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { Hono, type MiddlewareHandler } from 'hono';
 import type { Logger } from 'pino';
 import type { Bus } from '../bus/bus.ts';
+import { causedBy } from '../bus/cause.ts';
 import type { Config } from '../config/config.ts';
 import { DaemonError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -93,7 +94,7 @@ function request({ bus, clock, system }: AppParts): MiddlewareHandler<ApiEnv> {
     const startedAt = clock.now();
     const { seq } = bus.publish({ topic: 'command', type: 'api', action: 'accept', id: path, data: { method, path } });
     c.set('command', seq);
-    await next();
+    await causedBy({ seq, request: seq }, next);
     const status = c.res.headers.has('x-hono-already-sent') ? 200 : c.res.status;
     bus.publish({
       topic: 'command',

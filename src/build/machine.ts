@@ -2,8 +2,9 @@
  * A build's statechart: receiving · parsing · solving (a child for each stage) · exporting · done | failed | cancelled.
  * A stage starts when all stages it needs are done; independent ones run at once. The effects come in as `work`.
  */
-import { assign, enqueueActions, fromCallback, fromPromise, setup } from 'xstate';
+import { assign, enqueueActions, fromCallback, setup } from 'xstate';
 import { asDaemonError, cancelled, type DaemonError } from '../errors.ts';
+import { effect, OPEN_ENDED, within } from '../reactor/effect.ts';
 
 export interface PlannedStage {
   index: number;
@@ -31,6 +32,8 @@ interface BuildContext {
   error: DaemonError | undefined;
 }
 
+const PARSE_MS = 10_000;
+
 type WithWork = { work: BuildWork<unknown> };
 
 const readyStages = ({ plan, started, finished }: BuildContext): number[] =>
@@ -46,23 +49,27 @@ export const buildMachine = setup({
     output: {} as { result: unknown; error: DaemonError | undefined },
   },
   actors: {
-    receive: fromPromise<void, WithWork>(({ input, signal }) => input.work.receive(signal)),
-    parse: fromPromise<PlannedStage[], WithWork>(async ({ input }) => input.work.parse()),
-    stage: fromCallback<{ type: string }, WithWork & { index: number }>(({ input: { work, index }, sendBack }) => {
-      const controller = new AbortController();
-      let ended = false;
-      work
-        .stage(index, controller.signal)
-        .finally(() => (ended = true))
-        .then(
-          () => sendBack({ type: 'STAGE_DONE', index }),
-          (error: unknown) => sendBack({ type: 'STAGE_FAILED', index, error }),
-        );
-      return () => {
-        if (!ended) controller.abort(cancelled('the build was cancelled'));
-      };
-    }),
-    export: fromPromise<unknown, WithWork>(({ input, signal }) => input.work.export(signal)),
+    /** As long as the client sends, its programs run and the image is written. */
+    receive: effect<void, WithWork>(OPEN_ENDED, ({ input, signal }) => input.work.receive(signal)),
+    parse: effect<PlannedStage[], WithWork>(PARSE_MS, async ({ input }) => input.work.parse()),
+    stage: within(
+      OPEN_ENDED,
+      fromCallback<{ type: string }, WithWork & { index: number }>(({ input: { work, index }, sendBack }) => {
+        const controller = new AbortController();
+        let ended = false;
+        work
+          .stage(index, controller.signal)
+          .finally(() => (ended = true))
+          .then(
+            () => sendBack({ type: 'STAGE_DONE', index }),
+            (error: unknown) => sendBack({ type: 'STAGE_FAILED', index, error }),
+          );
+        return () => {
+          if (!ended) controller.abort(cancelled('the build was cancelled'));
+        };
+      }),
+    ),
+    export: effect<unknown, WithWork>(OPEN_ENDED, ({ input, signal }) => input.work.export(signal)),
   },
   actions: {
     startReady: enqueueActions(({ context, enqueue }) => {

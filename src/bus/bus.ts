@@ -1,5 +1,6 @@
 import { config, type Observable, Subject } from 'rxjs';
 import { type Clock, nowNano } from '../lib/clock.ts';
+import { currentCause } from './cause.ts';
 import type { Fact, FactInput } from './fact.ts';
 
 export interface SubscriberOptions {
@@ -53,6 +54,7 @@ export class Bus {
       attributes: input.attributes ?? {},
       seq: ++this.#seq,
       timeNano: nowNano(this.#clock),
+      cause: input.cause ?? currentCause()?.seq,
     };
     this.#stats.published++;
     this.#queue.push(fact);

@@ -23,7 +23,7 @@ export interface FactInput {
   attributes?: Readonly<Record<string, string>>;
   /** More for the visualizer, JSON-able: {from, to, event, actor, effect, ms, error …}. Never a secret. */
   data?: Readonly<Record<string, unknown>>;
-  /** Seq of the fact that led to this one, where known. */
+  /** Seq of the fact that led to this one; what is published takes it from where it happens (cause.ts). */
   cause?: number;
 }
 

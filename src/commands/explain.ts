@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { explain as explainText, type WireFact } from '../visualizer/explain.ts';
 import { mermaid, tree } from '../visualizer/mermaid.ts';
 import type { ActorView, Chart } from '../visualizer/view.ts';
+import type { Chain } from '../visualizer/why.ts';
 import { DaemonClient, socketOf } from './client.ts';
 
 const OPTIONS = {
@@ -31,13 +32,12 @@ function read(args: string[], usage: string): Call {
 
 /** The explanation of the actor at a path below /reactord. */
 export async function explanation(client: DaemonClient, path: string): Promise<string> {
-  const [actor, own, commands] = await Promise.all([
+  const [actor, facts, chain] = await Promise.all([
     client.get<ActorView>(path),
     client.get<WireFact[]>(`${path}/history?limit=${RECENT}`),
-    client.get<WireFact[]>(`/reactord/facts?topics=command&limit=${RECENT}`),
+    client.get<Chain>(`${path}/why`),
   ]);
-  const facts = [...own, ...commands].sort((a, b) => a.seq - b.seq);
-  return explainText(actor, facts, Date.now());
+  return explainText(actor, facts, chain, Date.now());
 }
 
 export async function explain(args: string[]): Promise<number> {

@@ -1,6 +1,6 @@
 /** Wires the chart: its named actors to effects over the ports, its outward actions to the room's store and bus. */
 import type { Logger } from 'pino';
-import { fromCallback, fromPromise } from 'xstate';
+import { fromCallback } from 'xstate';
 import type { Config } from '../config/config.ts';
 import type { HostFacts } from '../host/port.ts';
 import type { UserRemap } from '../host/user-remap.ts';
@@ -8,6 +8,7 @@ import type { RootfsStore } from '../image/port.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { LogDrivers, LogInfo } from '../logs/port.ts';
 import type { Networks, Sandbox } from '../network/port.ts';
+import { effect, OPEN_ENDED, within } from '../reactor/effect.ts';
 import type { Runtime, Task } from '../runtime/port.ts';
 import type { Collection } from '../store/port.ts';
 import type { StreamBroker } from '../streams/broker.ts';
@@ -21,6 +22,18 @@ import { runProbes, type ProbeRunner } from './probes.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Sessions } from './session.ts';
 import { create, launch, openNetwork, prepare } from './start.ts';
+
+/** What the effects may take: each is the sum of its calls' own deadlines, so one that takes longer hangs. */
+const ADOPT_MS = 60_000;
+/** A new volume may be filled from the image. */
+const PREPARE_MS = 20 * 60_000;
+const NETWORK_MS = 60_000;
+const CREATE_MS = 75_000;
+const LAUNCH_MS = 30_000;
+const SIGNAL_MS = 20_000;
+const FREEZE_MS = 10_000;
+const SETTLE_MS = 80_000;
+const REMOVE_MS = 5 * 60_000;
 
 export interface Creation {
   volumes: string[];
@@ -108,18 +121,21 @@ async function deliver(
 export function wireMachine(deps: EffectDeps, outlet: Outlet): typeof containerMachine {
   return containerMachine.provide({
     actors: {
-      adopt: fromPromise<Sandbox | undefined, Work>(({ input }) => adopt(deps, input)),
-      prepare: fromPromise<void, Work>(({ input }) => prepare(deps, input)),
-      network: fromPromise<Sandbox | undefined, Work>(({ input }) => openNetwork(deps, input)),
-      create: fromPromise<void, Work>(({ input }) => create(deps, input)),
-      launch: fromPromise<Started, Work>(({ input }) => launch(deps, input)),
-      undo: fromPromise<void, Work>(({ input }) => undo(deps, input)),
-      signal: fromPromise<void, Work & { signal: number }>(({ input }) => signalTask(deps, input, input.signal)),
-      pause: fromPromise<void, Work>(({ input }) => pause(deps, input)),
-      resume: fromPromise<void, Work>(({ input }) => resume(deps, input)),
-      settle: fromPromise<void, Work>(({ input }) => settle(deps, input)),
-      remove: fromPromise<void, Work & { order: RemoveOrder }>(({ input }) => remove(deps, input, input.order)),
-      probes: fromCallback<ContainerEvent, Work>(({ input }) => runProbes(deps, input)),
+      adopt: effect<Sandbox | undefined, Work>(ADOPT_MS, ({ input }) => adopt(deps, input)),
+      prepare: effect<void, Work>(PREPARE_MS, ({ input }) => prepare(deps, input)),
+      network: effect<Sandbox | undefined, Work>(NETWORK_MS, ({ input }) => openNetwork(deps, input)),
+      create: effect<void, Work>(CREATE_MS, ({ input }) => create(deps, input)),
+      launch: effect<Started, Work>(LAUNCH_MS, ({ input }) => launch(deps, input)),
+      undo: effect<void, Work>(SETTLE_MS, ({ input }) => undo(deps, input)),
+      signal: effect<void, Work & { signal: number }>(SIGNAL_MS, ({ input }) => signalTask(deps, input, input.signal)),
+      pause: effect<void, Work>(FREEZE_MS, ({ input }) => pause(deps, input)),
+      resume: effect<void, Work>(FREEZE_MS, ({ input }) => resume(deps, input)),
+      settle: effect<void, Work>(SETTLE_MS, ({ input }) => settle(deps, input)),
+      remove: effect<void, Work & { order: RemoveOrder }>(REMOVE_MS, ({ input }) => remove(deps, input, input.order)),
+      probes: within(
+        OPEN_ENDED,
+        fromCallback<ContainerEvent, Work>(({ input }) => runProbes(deps, input)),
+      ),
     },
     actions: {
       persist: ({ context }) => outlet.persist(context.record),

@@ -1,4 +1,5 @@
 /** Ties a task to its container: its output to the log and the attached clients, its end and its OOM to the chart. */
+import { keepCause } from '../bus/cause.ts';
 import type { ExitStatus, Task } from '../runtime/port.ts';
 import type { EffectDeps } from './actors.ts';
 import type { Work } from './events.ts';
@@ -12,10 +13,13 @@ export function watchTask(deps: EffectDeps, work: Work, session: Session, task: 
   const { record, attempt, send } = work;
   void deps.streamsOf(record).connect(task, session.log);
   const oom = Promise.withResolvers<void>();
-  task.onOom(() => {
-    send({ type: 'OOM', attempt });
-    oom.resolve();
-  });
+  // Told on a connection of the runtime's, in nobody's name.
+  task.onOom(
+    keepCause(() => {
+      send({ type: 'OOM', attempt });
+      oom.resolve();
+    }),
+  );
   task.exited.then(
     async (exit) => {
       if (mayBeOom(work, exit)) await soon(deps, oom.promise);

@@ -1,7 +1,6 @@
 /** Execs: they live in memory with their container, start once, and stay readable for a while after their end. */
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { fromPromise } from 'xstate';
 import { conflict, DaemonError, internal, notFound } from '../errors.ts';
 import type { ContainerRecord } from '../container/record.ts';
 import type { ProbeOutcome, ProbeRunner } from '../container/probes.ts';
@@ -9,6 +8,7 @@ import type { HostFacts } from '../host/port.ts';
 import type { Clock } from '../lib/clock.ts';
 import { newId } from '../lib/ids.ts';
 import { ask } from '../reactor/ask.ts';
+import { effect } from '../reactor/effect.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { ProcessSpecification } from '../runtime/oci/spec-types.ts';
 import type { Process, Task } from '../runtime/port.ts';
@@ -33,6 +33,9 @@ export interface ExecDeps {
 const KEPT_MS = 5 * 60_000;
 /** Grandchildren may hold the pipes open. */
 const DRAIN_MS = 2_000;
+/** The runtime's exec and start; its drain and delete. */
+const START_MS = 60_000;
+const SETTLE_MS = 25_000;
 
 interface Live {
   record: ExecRecord;
@@ -56,8 +59,8 @@ export class Execs {
     this.#deps = deps;
     this.#machine = execMachine.provide({
       actors: {
-        start: fromPromise<{ pid: number }, ExecWork>(({ input }) => this.#start(input)),
-        settle: fromPromise<void, ExecWork>(({ input }) => this.#settle(input.record.id)),
+        start: effect<{ pid: number }, ExecWork>(START_MS, ({ input }) => this.#start(input)),
+        settle: effect<void, ExecWork>(SETTLE_MS, ({ input }) => this.#settle(input.record.id)),
       },
       actions: {
         persist: ({ context }) => {

@@ -1,7 +1,11 @@
 /** The statechart of a network: creating · active{sound · repairing} · removing · removed. No I/O here. */
-import { assign, fromPromise, setup } from 'xstate';
+import { assign, setup } from 'xstate';
 import type { Reply } from '../reactor/ask.ts';
+import { effect } from '../reactor/effect.ts';
 import type { NetworkRecord } from './record.ts';
+
+/** Links, rules and servers: each tool has 15 seconds. */
+const MAKE_MS = 60_000;
 
 export interface NetworkEffects {
   /** Makes what is missing of the network's links, rules and servers; resolves with the record as it came out. */
@@ -36,8 +40,8 @@ export const networkMachine = (effects: NetworkEffects) =>
       input: {} as { record: NetworkRecord; endpoints: readonly string[]; reply?: Reply<NetworkRecord> },
     },
     actors: {
-      make: fromPromise<NetworkRecord, NetworkRecord>(({ input, signal }) => effects.make(input, signal)),
-      unmake: fromPromise<void, NetworkRecord>(({ input, signal }) => effects.unmake(input, signal)),
+      make: effect<NetworkRecord, NetworkRecord>(MAKE_MS, ({ input, signal }) => effects.make(input, signal)),
+      unmake: effect<void, NetworkRecord>(MAKE_MS, ({ input, signal }) => effects.unmake(input, signal)),
     },
     guards: { unused: ({ context }) => context.endpoints.size === 0 },
     actions: {

@@ -1,20 +1,15 @@
 /**
- * The root reactor: a plain Map of root actors (never spawnChild: it copies the children map at every spawn), watched
- * through XState's inspection. Each transition and each effect becomes a fact on the bus; an actor that fails is
+ * The root reactor: a plain Map of root actors (never spawnChild: it copies the children map at every spawn), whose steps
+ * are traced. Each transition and each effect becomes a fact on the bus that names its cause; an actor that fails is
  * reported, published, and rebuilt by its room.
  */
 import type { Logger } from 'pino';
-import {
-  type Actor,
-  type AnyActorLogic,
-  type AnyActorRef,
-  createActor,
-  type InputFrom,
-  type InspectionEvent,
-} from 'xstate';
+import { type Actor, type AnyActorLogic, type AnyActorRef, createActor, type InputFrom } from 'xstate';
 import type { Bus } from '../bus/bus.ts';
+import type { Cause } from '../bus/cause.ts';
 import { type Clock, xstateClock } from '../lib/clock.ts';
 import { stateText } from './state-text.ts';
+import { Tracing } from './trace.ts';
 
 export interface SpawnOptions<L extends AnyActorLogic> {
   input: InputFrom<L>;
@@ -26,6 +21,10 @@ export interface Effect {
   /** The invoke's src, or its id. */
   name: string;
   startedAt: number;
+  /** Milliseconds it may take; undefined for one that is open-ended. */
+  limit: number | undefined;
+  /** Its beginning. */
+  cause: Cause;
 }
 
 export interface Entry {
@@ -39,6 +38,8 @@ export interface Entry {
   effects: Map<string, Effect>;
   transitions: number;
   lastEvent: string;
+  /** What the last transition led to goes back to it. */
+  entered: Cause | undefined;
 }
 
 const textOf = (snapshot: any): string =>
@@ -49,6 +50,15 @@ export class Reactor {
   #bus: Bus;
   #clock: Clock;
   #log: Logger;
+  /** By the actor's system: effects have that of their root. */
+  #traced = new WeakMap<object, Entry>();
+  #spawning: Entry | undefined;
+  #tracing = new Tracing({
+    stepped: (root, next, event, cause) => this.#stepped(this.#entryOf(root), next, event, cause),
+    entered: (root) => this.#entryOf(root).entered,
+    began: (effect, name, limit, cause) => this.#began(this.#entryOf(effect), effect, { name, limit, cause }),
+    ended: (effect, snapshot) => this.#ended(this.#entryOf(effect), effect, snapshot),
+  });
 
   constructor(deps: { bus: Bus; clock: Clock; log: Logger }) {
     this.#bus = deps.bus;
@@ -69,16 +79,14 @@ export class Reactor {
       effects: new Map(),
       transitions: 0,
       lastEvent: '',
+      entered: undefined,
     };
+    this.#spawning = entry;
     const actor = createActor(
-      logic as AnyActorLogic,
-      {
-        id: key,
-        input: options.input,
-        clock: xstateClock(this.#clock),
-        inspect: (inspection: InspectionEvent) => this.#inspect(entry, inspection),
-      } as never,
+      this.#tracing.root(logic) as AnyActorLogic,
+      { id: key, input: options.input, clock: xstateClock(this.#clock) } as never,
     ) as unknown as Actor<L>;
+    this.#spawning = undefined;
     entry.actor = actor;
     this.#entries.set(key, entry);
     actor.subscribe({
@@ -134,25 +142,18 @@ export class Reactor {
     this.#entries.clear();
   }
 
-  #inspect(entry: Entry, inspection: InspectionEvent): void {
-    try {
-      if (inspection.type === '@xstate.actor') {
-        // Effects of the first state are made with the root itself, before `entry.actor` is set.
-        const made = inspection.actorRef as AnyActorRef;
-        if (made.sessionId !== inspection.rootId) this.#effectBegan(entry, made);
-        return;
-      }
-      if (inspection.type !== '@xstate.snapshot') return;
-      if (inspection.actorRef === entry.actor) this.#moved(entry, inspection.snapshot, inspection.event.type);
-      else this.#effectMoved(entry, inspection.actorRef as AnyActorRef, inspection.snapshot);
-    } catch (error) {
-      this.#log.error({ err: error, actor: `${entry.kind}/${entry.id}` }, 'inspection failed');
-    }
+  /** The first step is taken while the actor is made. */
+  #entryOf({ system }: { system: object }): Entry {
+    const known = this.#traced.get(system);
+    if (known) return known;
+    const entry = this.#spawning!;
+    this.#traced.set(system, entry);
+    return entry;
   }
 
-  #moved(entry: Entry, snapshot: unknown, event: string): void {
+  #stepped(entry: Entry, snapshot: unknown, event: string, cause: Cause | undefined): Cause | undefined {
     const to = textOf(snapshot);
-    if (to === entry.state) return;
+    if (to === entry.state) return cause;
     const from = entry.state;
     const now = this.#clock.now();
     const dwell = now - entry.since;
@@ -160,30 +161,45 @@ export class Reactor {
     entry.since = now;
     entry.transitions++;
     entry.lastEvent = event;
-    this.#bus.publish({
+    const request = cause?.request;
+    const { seq } = this.#bus.publish({
       topic: 'transition',
       type: entry.kind,
       action: event,
       id: entry.id,
-      data: { from, to, dwell },
+      data: { from, to, dwell, ...(request === undefined ? {} : { request }) },
+      cause: cause?.seq,
     });
+    entry.entered = { seq, request };
+    return entry.entered;
   }
 
-  #effectBegan(entry: Entry, child: AnyActorRef): void {
-    const src = (child as { src?: unknown }).src;
-    const name = typeof src === 'string' ? src : child.id;
-    entry.effects.set(child.sessionId, { name, startedAt: this.#clock.now() });
-    this.#bus.publish({ topic: 'effect', type: entry.kind, action: 'begin', id: entry.id, data: { effect: name } });
+  #began(
+    entry: Entry,
+    child: AnyActorRef,
+    { name, limit, cause }: { name: string; limit: number | undefined; cause: Cause | undefined },
+  ): Cause {
+    const bounded = limit !== undefined && Number.isFinite(limit) ? limit : undefined;
+    const { seq } = this.#bus.publish({
+      topic: 'effect',
+      type: entry.kind,
+      action: 'begin',
+      id: entry.id,
+      data: { effect: name, ...(bounded === undefined ? {} : { limit: bounded }) },
+      cause: cause?.seq,
+    });
+    const began = { seq, request: cause?.request };
+    entry.effects.set(child.sessionId, { name, startedAt: this.#clock.now(), limit: bounded, cause: began });
+    return began;
   }
 
-  #effectMoved(entry: Entry, child: AnyActorRef, snapshot: unknown): void {
-    const status = (snapshot as { status?: string }).status;
-    if (status === 'active' || status === undefined) return;
+  #ended(entry: Entry, child: AnyActorRef, { status, error }: { status: string; error?: unknown }): Cause | undefined {
     const effect = entry.effects.get(child.sessionId);
-    if (!effect) return;
+    if (!effect) return undefined;
     entry.effects.delete(child.sessionId);
-    const error = (snapshot as { error?: unknown }).error;
-    this.#bus.publish({
+    // One that is stopped did not end by itself: its state was left.
+    const cause = status === 'stopped' ? (entry.entered ?? effect.cause) : effect.cause;
+    const { seq } = this.#bus.publish({
       topic: 'effect',
       type: entry.kind,
       action: status === 'error' ? 'fail' : status === 'done' ? 'end' : 'stop',
@@ -193,6 +209,8 @@ export class Reactor {
         ms: this.#clock.now() - effect.startedAt,
         ...(error ? { error: error instanceof Error ? error.message : String(error) } : {}),
       },
+      cause: cause.seq,
     });
+    return { seq, request: effect.cause.request };
   }
 }

@@ -4,6 +4,8 @@ import type { Collection, Journal, JournalQuery, Store } from './port.ts';
 
 export function matchesQuery(fact: Fact, query: JournalQuery): boolean {
   if (query.afterSeq !== undefined && fact.seq <= query.afterSeq) return false;
+  if (query.beforeSeq !== undefined && fact.seq >= query.beforeSeq) return false;
+  if (query.seq !== undefined && fact.seq !== query.seq) return false;
   if (query.sinceNano !== undefined && fact.timeNano < query.sinceNano) return false;
   if (query.untilNano !== undefined && fact.timeNano > query.untilNano) return false;
   if (query.topics && !query.topics.includes(fact.topic)) return false;

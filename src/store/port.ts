@@ -12,6 +12,10 @@ export interface Collection<T extends object> {
 export interface JournalQuery {
   /** Only facts after this position. */
   afterSeq?: number;
+  /** Only facts before this position. */
+  beforeSeq?: number;
+  /** Only the fact at this position. */
+  seq?: number;
   sinceNano?: bigint;
   untilNano?: bigint;
   topics?: readonly string[];

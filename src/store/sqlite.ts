@@ -310,6 +310,8 @@ function selectOf(query: JournalQuery): { sql: string; values: (string | number 
     values.push(value);
   };
   add('seq > ?', query.afterSeq);
+  add('seq < ?', query.beforeSeq);
+  add('seq = ?', query.seq);
   add('time_nano >= ?', query.sinceNano);
   add('time_nano <= ?', query.untilNano);
   add('id = ?', query.id);

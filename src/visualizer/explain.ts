@@ -1,6 +1,7 @@
 /** In words: where an actor is, how it got there, what it waits for. Pure; the page and the terminal say the same. */
 import { usualDurations } from './past.ts';
 import { type ActorView, eventText } from './view.ts';
+import { type Chain, chainEnds } from './why.ts';
 import { timeOf, type WireFact } from './wire.ts';
 
 export { timeOf, type WireFact };
@@ -13,24 +14,27 @@ export function span(ms: number): string {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
-/** Effects that last as long as what they look after; they are never late. */
-const OPEN_ENDED = /wait|probe|watch|serve|stage/i;
-/** An effect that runs longer than this, and much longer than it usually does, is late. */
+/** An effect that runs longer than this, and much longer than it usually does, is late before its deadline. */
 const LATE_MS = 30_000;
 const LATE_TIMES = 10;
 
-export const isLate = (effect: ActorView['effects'][number], now: number, usual: number | undefined): boolean =>
-  !OPEN_ENDED.test(effect.name) && now - effect.startedAt > Math.max(LATE_MS, (usual ?? 0) * LATE_TIMES);
+/** One without a limit lasts as long as what it looks after, and is never late. */
+export function isLate({ startedAt, limit }: ActorView['effects'][number], now: number, usual?: number): boolean {
+  if (limit === undefined) return false;
+  const age = now - startedAt;
+  return age > limit || (usual !== undefined && age > Math.max(LATE_MS, usual * LATE_TIMES));
+}
 
 /** What the actor waits for now: its timers and running effects, longest first; `usual` are their usual durations. */
 export function waitingFor(actor: ActorView, now: number, usual: ReadonlyMap<string, number> = new Map()): string[] {
   const effects = [...actor.effects]
     .sort((a, b) => a.startedAt - b.startedAt)
     .map((effect) => {
-      const known = OPEN_ENDED.test(effect.name) ? undefined : usual.get(effect.name);
+      const known = usual.get(effect.name);
       const late = isLate(effect, now, known) ? ': it is late' : '';
-      const usually = known === undefined ? '' : ` (usually ${span(known)})`;
-      return `effect ${effect.name}, running for ${span(now - effect.startedAt)}${usually}${late}`;
+      const bound = effect.limit === undefined ? ', open-ended' : ` of at most ${span(effect.limit)}`;
+      const usually = known === undefined || effect.limit === undefined ? '' : ` (usually ${span(known)})`;
+      return `effect ${effect.name}, running for ${span(now - effect.startedAt)}${bound}${usually}${late}`;
     });
   const timers = actor.timers.map((timer) => `timer ${eventText(timer.event)} in ${span(timer.dueAt - now)}`);
   return [...timers, ...effects];
@@ -64,44 +68,11 @@ export function factText(fact: WireFact): string {
   }
 }
 
-/** How far before a transition the command that caused it is looked for. */
-const CAUSE_WINDOW_MS = 30_000;
-
-/** A command is about an actor when its path names the id, its short form or the name. */
+/** A command is about an actor when its path names the id, its short form or the name: also one that was refused and led to nothing. */
 export function isAbout(fact: WireFact, actor: { id: string; name: string }): boolean {
   if (fact.topic !== 'command') return false;
   const parts = String(fact.data?.path ?? '').split(/[/?]/);
   return parts.some((part) => (part === actor.name && part !== '') || (part.length >= 12 && actor.id.startsWith(part)));
-}
-
-/**
- * The chain that led to an actor's last transition: the last API command about it, then everything of the actor since, and the command's
- * answer. `facts` are in order and hold commands of the whole daemon.
- */
-export function causalChain(facts: readonly WireFact[], actor: { id: string; name: string }): WireFact[] {
-  const mine = facts.filter((fact) => fact.id === actor.id && fact.topic !== 'command');
-  const last = mine.findLastIndex((fact) => fact.topic === 'transition');
-  if (last < 0) return [];
-  const end = mine[last]!;
-  const command = facts.findLast(
-    (fact) =>
-      fact.data?.status === undefined &&
-      timeOf(fact) <= timeOf(end) &&
-      timeOf(end) - timeOf(fact) < CAUSE_WINDOW_MS &&
-      isAbout(fact, actor),
-  );
-  const start = command?.seq ?? mine[Math.max(0, last - 5)]!.seq;
-  const chain = [...(command ? [command] : []), ...mine.filter((fact) => fact.seq > start && fact.seq <= end.seq)];
-  const answer = command && facts.find((fact) => fact.cause === command.seq);
-  return answer ? [...chain, answer].sort((a, b) => a.seq - b.seq) : chain;
-}
-
-const CHAIN_TAIL = 16;
-
-/** A long chain (a loop since one command) as its beginning and its end; `left` facts between them are not shown. */
-export function chainEnds(chain: readonly WireFact[]): { head: WireFact[]; left: number; tail: WireFact[] } {
-  if (chain.length <= CHAIN_TAIL + 2) return { head: [], left: 0, tail: [...chain] };
-  return { head: chain.slice(0, 1), left: chain.length - 1 - CHAIN_TAIL, tail: chain.slice(-CHAIN_TAIL) };
 }
 
 /** A container that exits and starts again and again: at least three times in the last minute. */
@@ -113,13 +84,13 @@ export function flapping(facts: readonly WireFact[], now: number): boolean {
   return recent.length >= 3;
 }
 
-export function explain(actor: ActorView, facts: readonly WireFact[], now: number): string {
+/** `facts` are the actor's own, in order. */
+export function explain(actor: ActorView, facts: readonly WireFact[], chain: Chain, now: number): string {
   const lines = [
     `${actor.kind} ${actor.name || actor.id.slice(0, 12)} is ${actor.state}, for ${span(now - actor.since)}`,
   ];
   if (flapping(facts, now)) lines.push('It is flapping: it restarted at least three times in the last minute.');
-  const own = facts.filter((fact) => fact.id === actor.id);
-  const waits = waitingFor(actor, now, usualDurations(own));
+  const waits = waitingFor(actor, now, usualDurations(facts));
   lines.push(
     '',
     'Waiting for:',
@@ -127,10 +98,9 @@ export function explain(actor: ActorView, facts: readonly WireFact[], now: numbe
   );
   lines.push('', 'It would accept:', `  ${actor.accepts.join(', ') || 'nothing'}`);
   if (actor.news.length) lines.push('', 'News that would move it:', `  ${actor.news.join(', ')}`);
-  const chain = causalChain(facts, actor);
   const line = (fact: WireFact): string => `  ${new Date(timeOf(fact)).toISOString().slice(11, 23)}  ${factText(fact)}`;
   const { head, left, tail } = chainEnds(chain);
-  lines.push('', 'How it got here:', ...head.map(line), ...(left ? [`  … ${left} more …`] : []), ...tail.map(line));
-  if (!chain.length) lines.push('  the journal has no transition of it');
+  lines.push('', 'How it got here:', ...head.map(line), ...(left ? [`  … ${left} …`] : []), ...tail.map(line));
+  if (!tail.length) lines.push('  the journal has no transition of it');
   return lines.join('\n');
 }

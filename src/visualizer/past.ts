@@ -12,7 +12,11 @@ export function applyFact(actor: ActorView, fact: WireFact): void {
     actor.transitions++;
     actor.timers = [];
   } else if (fact.topic === 'effect' && fact.action === 'begin')
-    actor.effects.push({ name: String(data.effect), startedAt: timeOf(fact) });
+    actor.effects.push({
+      name: String(data.effect),
+      startedAt: timeOf(fact),
+      ...(typeof data.limit === 'number' ? { limit: data.limit } : {}),
+    });
   else if (fact.topic === 'effect') {
     const at = actor.effects.findIndex(({ name }) => name === data.effect);
     if (at >= 0) actor.effects.splice(at, 1);

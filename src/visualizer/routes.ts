@@ -5,9 +5,11 @@ import type { Bus } from '../bus/bus.ts';
 import { notFound } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Entry, Reactor } from '../reactor/reactor.ts';
-import type { Journal } from '../store/port.ts';
+import type { Journal, JournalQuery } from '../store/port.ts';
 import { feedLines } from './feed.ts';
 import { activeNodes, chartOf, factJson, viewActor } from './view.ts';
+import { type Chain, chainTo, toldChain } from './why.ts';
+import type { WireFact } from './wire.ts';
 
 export interface VisualizerSource {
   reactor: Reactor;
@@ -52,6 +54,12 @@ export function visualizerRoutes(api: Api, source: VisualizerSource): void {
       history(journal, known ?? idOf(() => find(kind, id).id, id), c.req.query('topics'), integer(c, 'limit')),
     );
   });
+  /** What led to its last transition, or with `at=<seq>` to its last one up to there. */
+  api.get('/reactord/actors/:kind/:id/why', (c) => {
+    const [kind, id] = [c.req.param('kind'), c.req.param('id')];
+    const at = integer(c, 'at');
+    return c.json(whyIn(journal, { kind, id: idOf(() => find(kind, id).id, id) }, at));
+  });
   api.get('/reactord/actors/:kind/:id', (c) => c.json(view(find(c.req.param('kind'), c.req.param('id')))));
   api.get('/reactord/facts', (c) => {
     const limit = Math.min(integer(c, 'limit') ?? 1000, HISTORY_LIMIT);
@@ -65,6 +73,24 @@ export function visualizerRoutes(api: Api, source: VisualizerSource): void {
     const lines = feedLines({ bus, clock, whole: flag(c, 'whole'), gone: c.get('gone') });
     return streamAnswer(c, lines, 'application/json');
   });
+}
+
+function whyIn(journal: Journal, actor: { kind: string; id: string }, at: number | undefined): Chain {
+  const read = (query: JournalQuery): WireFact[] => journal.read(query).map((fact) => factJson(fact) as WireFact);
+  const moveBefore = (id: string, type: string, beforeSeq: number): WireFact | undefined =>
+    read({ id, topics: ['transition'], beforeSeq, limit: 1 }).find((fact) => fact.type === type);
+  const end = moveBefore(actor.id, actor.kind, (at ?? journal.lastSeq) + 1);
+  if (!end) return { facts: [], isCut: false, isBroken: false };
+  const chain = chainTo(end, {
+    fact: (seq) => read({ seq })[0],
+    moveBefore: (fact) => moveBefore(fact.id, fact.type, fact.seq),
+  });
+  const afterSeq = chain.facts[0]!.seq;
+  // An answer is filed under its command's path.
+  const answers = chain.facts
+    .filter(({ topic }) => topic === 'command')
+    .flatMap(({ id, seq }) => read({ id, topics: ['command'], afterSeq: seq, limit: HISTORY_LIMIT }));
+  return toldChain(chain, [...read({ id: actor.id, topics: ['event'], afterSeq, limit: HISTORY_LIMIT }), ...answers]);
 }
 
 const idOf = (find: () => string, fallback: string): string => {

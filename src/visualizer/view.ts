@@ -16,7 +16,8 @@ export interface ActorView {
   since: number;
   lastEvent: string;
   transitions: number;
-  effects: { name: string; startedAt: number }[];
+  /** `limit` is how many milliseconds it may take; without one it is open-ended. */
+  effects: { name: string; startedAt: number; limit?: number }[];
   timers: { event: string; dueAt: number }[];
   /** Commands that the present states have transitions for, with their guard where one always asks: `REMOVE [isForced]`. */
   accepts: string[];
@@ -69,7 +70,11 @@ export function viewActor(entry: Entry, name: string): ActorView {
     since: entry.since,
     lastEvent: entry.lastEvent,
     transitions: entry.transitions,
-    effects: [...entry.effects.values()].map(({ name: effect, startedAt }) => ({ name: effect, startedAt })),
+    effects: [...entry.effects.values()].map(({ name: effect, startedAt, limit }) => ({
+      name: effect,
+      startedAt,
+      ...(limit === undefined ? {} : { limit }),
+    })),
     timers: timersOf(entry.actor),
     accepts: events.filter((event) => !isNews(event)),
     news: events.filter(isNews),

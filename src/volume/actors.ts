@@ -1,14 +1,17 @@
 /** The volume chart's effects over its driver. The driver itself bounds how long it takes. */
-import { fromPromise } from 'xstate';
+import { effect } from '../reactor/effect.ts';
 import type { VolumeDriver } from './driver.ts';
 import { volumeMachine } from './machine.ts';
 import type { DriverCall } from './setup.ts';
+
+/** A plugin has two minutes to mount, half a minute for all else; finding it and making the intent durable come first. */
+const DRIVER_MS = 3 * 60_000;
 
 /** Finds the driver of a record; throws notFound when its plugin is gone. */
 export type FindDriver = (name: string) => Promise<VolumeDriver>;
 
 const over = (find: FindDriver, work: (driver: VolumeDriver, call: DriverCall) => Promise<string>) =>
-  fromPromise<string, DriverCall>(async ({ input }) => work(await find(input.record.driver), input));
+  effect<string, DriverCall>(DRIVER_MS, async ({ input }) => work(await find(input.record.driver), input));
 
 /** `durable`: an intent is on disk before anything is made or taken away for it. */
 export const volumeLogic = (find: FindDriver, durable: () => Promise<void>) =>

@@ -102,6 +102,71 @@ describe('reactord in the terminal', () => {
   });
 });
 
+describe('the causal chain', () => {
+  interface Link {
+    seq: number;
+    topic: string;
+    action: string;
+    cause?: number;
+    data?: Record<string, string>;
+  }
+  const why = async (name: string): Promise<string[]> => {
+    const { facts } = (await daemon.api<{ facts: Link[] }>('GET', `/reactord/actors/container/${name}/why`)).json;
+    const inIt = new Set(facts.map(({ seq }) => seq));
+    // Effects are told by their end: their beginning is left out.
+    const loose = facts.filter(({ topic, cause }, at) => at && topic !== 'effect' && !inIt.has(cause ?? 0));
+    expect(loose.map(({ data }) => data?.from).filter((from) => !from?.startsWith('running'))).toEqual([]);
+    return facts.map(({ topic, action, data }) => {
+      if (topic === 'transition') return `→ ${data!.to}`;
+      return topic === 'effect'
+        ? `${data!.effect} ${action}`
+        : topic === 'command'
+          ? `${action} ${data!.path}`
+          : action;
+    });
+  };
+  const stateOf = async (name: string): Promise<string> =>
+    (await daemon.api<{ state: string }>('GET', `/reactord/actors/container/${name}`)).json.state;
+
+  it('goes over restarts by the policy and over health checks back to the very request, whoever else asks meanwhile', async () => {
+    const create = (name: string, ...flags: string[]): string =>
+      daemon.ok('create', '--name', name, '--network', 'none', ...flags);
+    const ids = {
+      loops: create('loops', '--restart', 'on-failure:2', daemon.image, 'sh', '-c', 'sleep 0.3; exit 3'),
+      sick: create(
+        ...(['sick', '--health-cmd', 'exit 1', '--health-interval', '100ms', '--health-retries', '2'] as const),
+        ...[daemon.image, 'sleep', '1000'],
+      ),
+    };
+    await Promise.all(Object.values(ids).map((id) => daemon.api('POST', `/containers/${id}/start`)));
+    await eventually(async () => (await stateOf('loops')) === 'exited.settled', { what: 'the end of the loop' });
+    await eventually(async () => (await stateOf('sick')).includes('unhealthy'), { what: 'the failed probes' });
+    const request = (id: string): string => `accept /containers/${id}/start`;
+    const run = ['→ starting.preparing', 'prepare end', '→ starting.creating', 'create end', '→ starting.launching'];
+    const up = [...run, 'launch end', '→ running{process: up, health: none}', 'start'];
+    const again = ['→ restarting.settling', 'die', 'settle end', '→ restarting.waiting', ...up];
+    const loops = (await why('loops')).filter((line) => !line.startsWith('answer'));
+    expect(loops).toEqual([
+      request(ids.loops),
+      ...up,
+      ...again,
+      ...again,
+      '→ exited.settling',
+      'die',
+      'settle end',
+      '→ exited.settled',
+    ]);
+    const sick = await why('sick');
+    expect(sick[0]).toBe(request(ids.sick));
+    expect(sick).toContain(`answer /containers/${ids.sick}/start`);
+    expect(sick.slice(-2)).toEqual(['→ running{process: up, health: unhealthy}', 'health_status: unhealthy']);
+    expect(command('explain', 'loops').stdout).toMatch(
+      /running.* → exited.settling  on EXIT\n.*event container die exitCode=3\n/,
+    );
+    daemon.ok('rm', '-f', 'loops', 'sick');
+  });
+});
+
 describe('the metrics', () => {
   it('have dockerd’s names and ours', async () => {
     const { stdout } = daemon.inside('curl', '-s', `http://${METRICS}/metrics`);

@@ -1,11 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { fromPromise, setup } from 'xstate';
+import { type AnyStateMachine, fromPromise, setup } from 'xstate';
+import { buildMachine } from '../../src/build/machine.ts';
+import { causedBy } from '../../src/bus/cause.ts';
+import { wireMachine } from '../../src/container/actors.ts';
 import { conflict } from '../../src/errors.ts';
+import { Execs } from '../../src/exec/service.ts';
+import { layerLogic, pullActors } from '../../src/image/pull/actors.ts';
+import { pushActors, pushedLayerLogic } from '../../src/image/push/actors.ts';
+import { networkMachine } from '../../src/network/machine.ts';
+import { effect, limitOf } from '../../src/reactor/effect.ts';
 import { ask, type Reply } from '../../src/reactor/ask.ts';
 import { stateText } from '../../src/reactor/state-text.ts';
 import { acceptedEvents, activeNodes, chartOf, eventText, viewActor } from '../../src/visualizer/view.ts';
 import { eventually } from '../support/eventually.ts';
 import { testDeps } from '../support/deps.ts';
+import { volumeLogic } from '../../src/volume/actors.ts';
 
 const door = setup({
   types: { events: {} as { type: 'OPEN'; reply?: Reply } | { type: 'SHUT' } },
@@ -79,6 +88,125 @@ describe('the reactor', () => {
     expect(chart.edges).toContainEqual({ source: 'door.shut', target: 'door.opening', event: 'OPEN' });
     expect(chart.edges.find(({ source }) => source === 'door.jammed')?.event).toBe('after settle');
     expect(activeNodes(actor)).toContain('door.shut');
+  });
+});
+
+describe('the cause of a fact', () => {
+  const tell = (deps: ReturnType<typeof testDeps>, action: string) =>
+    deps.bus.publish({ topic: 'event', type: 'door', action, id: 'front' });
+  /** Rings once it is open, also when nobody waits any more. */
+  const bell = (deps: ReturnType<typeof testDeps>, ring: Promise<void>) =>
+    setup({
+      types: { events: {} as { type: 'OPEN' } | { type: 'RING' } },
+      actors: {
+        swing: effect<void, { send: (event: { type: 'RING' }) => void }>(5000, async ({ input }) => {
+          void ring.then(() => input.send({ type: 'RING' }));
+          tell(deps, 'squeak');
+        }),
+      },
+      actions: { announce: (_, action: string) => tell(deps, action) },
+      delays: { shutting: 1 },
+    }).createMachine({
+      initial: 'shut',
+      states: {
+        shut: { on: { OPEN: { target: 'opening', actions: { type: 'announce', params: 'open' } } } },
+        opening: {
+          invoke: { src: 'swing', input: ({ self }) => ({ send: (event) => self.send(event) }), onDone: 'open' },
+        },
+        open: { on: { RING: { target: 'rung', actions: { type: 'announce', params: 'ring' } } } },
+        rung: { after: { shutting: 'shut' } },
+      },
+    });
+
+  it('is told from the request over transition and effect to news that come much later, whoever else is busy', async () => {
+    const deps = testDeps();
+    const ring = Promise.withResolvers<void>();
+    const machine = bell(deps, ring.promise);
+    const actor = deps.reactor.spawn('door', 'front', machine, { input: undefined as never });
+    const command = (path: string) => deps.bus.publish({ topic: 'command', type: 'api', action: 'accept', id: path });
+    const { seq } = command('/open');
+    causedBy({ seq, request: seq }, () => actor.send({ type: 'OPEN' }));
+    await eventually(() => actor.getSnapshot().matches('open'));
+    const stranger = command('/other').seq;
+    causedBy({ seq: stranger, request: stranger }, () => ring.resolve());
+    await eventually(() => deps.facts.at(-1)?.data?.from === 'rung');
+    const line = ({ topic, action, data }: (typeof deps.facts)[number]): string =>
+      topic === 'transition' ? `to ${String(data?.to)}` : topic === 'effect' ? `swing ${action}` : action;
+    const bySeq = new Map(deps.facts.map((fact) => [fact.seq, fact]));
+    const links = deps.facts.map((fact) => {
+      const cause = bySeq.get(fact.cause ?? 0);
+      return `${cause ? line(cause) : '-'} > ${line(fact)}`;
+    });
+    expect(links).toEqual([
+      '- > to shut',
+      '- > accept',
+      'accept > to opening',
+      'to opening > open',
+      'to opening > swing begin',
+      'swing begin > squeak',
+      'swing begin > swing end',
+      'swing end > to open',
+      '- > accept',
+      'swing begin > to rung',
+      'to rung > ring',
+      'to rung > to shut',
+    ]);
+    const moves = deps.facts.filter(({ topic }) => topic === 'transition');
+    expect(moves.slice(1).map(({ data }) => data?.request)).toEqual(moves.slice(1).map(() => seq));
+    deps.reactor.stop();
+  });
+
+  it('of an effect that is stopped is the transition that left its state', async () => {
+    const deps = testDeps();
+    const waiting = setup({ actors: { wait: effect<void>(5000, () => new Promise(() => {})) } }).createMachine({
+      initial: 'on',
+      states: { on: { invoke: { src: 'wait' }, on: { OFF: 'off' } }, off: {} },
+    });
+    const actor = deps.reactor.spawn('lamp', 'a', waiting, { input: undefined as never });
+    actor.send({ type: 'OFF' });
+    const [stop, move] = [
+      deps.facts.find(({ action }) => action === 'stop'),
+      deps.facts.findLast(({ topic }) => topic === 'transition'),
+    ];
+    expect(stop?.cause).toBe(move?.seq);
+    expect(deps.reactor.entry('lamp', 'a')?.effects.size).toBe(0);
+  });
+
+  it('does not begin what the same step leaves again', () => {
+    const deps = testDeps();
+    const passing = setup({ actors: { wait: effect<void>(5000, () => new Promise(() => {})) } }).createMachine({
+      initial: 'off',
+      states: { off: { on: { ON: 'on' } }, on: { invoke: { src: 'wait' }, always: 'gone' }, gone: {} },
+    });
+    const actor = deps.reactor.spawn('lamp', 'a', passing, { input: undefined as never });
+    actor.send({ type: 'ON' });
+    expect(deps.facts.filter(({ topic }) => topic === 'effect')).toEqual([]);
+    expect(deps.reactor.entry('lamp', 'a')).toMatchObject({ state: 'gone', effects: new Map() });
+  });
+});
+
+describe('every effect', () => {
+  const none = {} as never;
+  const execs = (): AnyStateMachine => {
+    const machines: AnyStateMachine[] = [];
+    const reactor = { spawn: (_kind: string, _id: string, machine: AnyStateMachine) => machines.push(machine) };
+    const record = { id: 'c', phase: 'running' };
+    const deps = { reactor, resolve: () => record, task: () => ({}), publish: () => {} };
+    new Execs(deps as never).create('c', { command: ['true'], tty: false } as never);
+    return machines[0]!;
+  };
+  const actorsOf = ({ implementations }: AnyStateMachine): [string, object][] => Object.entries(implementations.actors);
+  it.each<[string, [string, object][]]>([
+    ['a container', actorsOf(wireMachine(none, none))],
+    ['an exec', actorsOf(execs())],
+    ['a network', actorsOf(networkMachine(none))],
+    ['a volume', actorsOf(volumeLogic(none, none))],
+    ['a build', actorsOf(buildMachine)],
+    ['a pull', [...Object.entries(pullActors(none)), ...actorsOf(layerLogic(none))]],
+    ['a push', [...Object.entries(pushActors(none)), ...actorsOf(pushedLayerLogic(none))]],
+  ])('of %s declares how long it may take', (_, actors) => {
+    expect(actors.length).toBeGreaterThan(1);
+    expect(actors.filter(([, logic]) => limitOf(logic) === undefined).map(([name]) => name)).toEqual([]);
   });
 });
 

@@ -2,21 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { outputLines } from '../../src/monitor/logs.ts';
 import { usageOf } from '../../src/monitor/source.ts';
 import { filtered, type MonitorRow, monitorTable, size, sorted } from '../../src/monitor/table.ts';
-import {
-  causalChain,
-  chainEnds,
-  explain,
-  factText,
-  flapping,
-  span,
-  waitingFor,
-  type WireFact,
-} from '../../src/visualizer/explain.ts';
+import { explain, factText, flapping, span, waitingFor, type WireFact } from '../../src/visualizer/explain.ts';
 import { collapse, compounds } from '../../src/visualizer/collapse.ts';
 import { feedLines, sample } from '../../src/visualizer/feed.ts';
 import { mermaid, tree } from '../../src/visualizer/mermaid.ts';
 import { activeIds, actorAt, usualDurations, visitsOf } from '../../src/visualizer/past.ts';
 import type { ActorView, Chart } from '../../src/visualizer/view.ts';
+import { chainEnds, chainTo, type Past, toldChain } from '../../src/visualizer/why.ts';
 import type { Fact } from '../../src/bus/fact.ts';
 import { testDeps } from '../support/deps.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -49,52 +41,103 @@ const actor: ActorView = {
   since: 5000,
   lastEvent: 'EXIT',
   transitions: 4,
-  effects: [{ name: 'teardown', startedAt: 5500 }],
+  effects: [{ name: 'teardown', startedAt: 5500, limit: 30_000 }],
   timers: [{ event: 'backoff', dueAt: 9200 }],
   accepts: ['KILL', 'STOP'],
   news: ['EXIT'],
 };
 
+/** A past that has these facts. */
+const pastOf = (facts: readonly WireFact[]): Past => ({
+  fact: (wanted) => facts.find((one) => one.seq === wanted),
+  moveBefore: ({ id, seq: before }) =>
+    facts.findLast((one) => one.topic === 'transition' && one.id === id && one.seq < before),
+});
+
+describe('the causal chain', () => {
+  const command = fact('command', 'accept', 2000, { method: 'POST', path: '/containers/web/start' });
+  /** Another request in the very same milliseconds. */
+  const other = fact('command', 'accept', 2000, { method: 'POST', path: '/containers/web/stop' });
+  const request = command.seq;
+  const started = fact(
+    'transition',
+    'START',
+    2001,
+    { from: 'created', to: 'starting', request },
+    { cause: command.seq },
+  );
+  const launch = fact('effect', 'begin', 2001, { effect: 'launch' }, { cause: started.seq });
+  const refused = fact('command', 'refuse', 2002, { path: '/containers/web/stop', status: 409 }, { cause: other.seq });
+  const launched = fact('effect', 'end', 2050, { effect: 'launch', ms: 49 }, { cause: launch.seq });
+  const up = fact('transition', 'done', 2050, { from: 'starting', to: 'running', request }, { cause: launched.seq });
+  const told = fact('event', 'start', 2050, {}, { cause: up.seq });
+  const answer = fact('command', 'answer', 2051, { status: 204 }, { cause: command.seq });
+  const ended = fact('transition', 'EXIT', 5000, { from: 'running', to: 'restarting', request }, { cause: launch.seq });
+  const died = fact('event', 'die', 5000, {}, { cause: ended.seq });
+  const facts = [command, other, started, launch, refused, launched, up, told, answer, ended, died];
+  const seqs = (list: readonly WireFact[]): number[] => list.map((one) => one.seq);
+
+  it('goes from the API request over transition and effect to the last fact, whatever else happens meanwhile', () => {
+    const chain = chainTo(up, pastOf(facts));
+    expect(seqs(chain.facts)).toEqual(seqs([command, started, launch, launched, up]));
+    // An effect is told by its end; events and answers are added by the causes that they name.
+    expect(seqs(toldChain(chain, facts).facts)).toEqual(seqs([command, started, launched, up, told, answer]));
+  });
+
+  it('goes on over news of an effect, from where the actor was by then', () => {
+    expect(seqs(chainTo(ended, pastOf(facts)).facts)).toEqual(seqs([command, started, launch, launched, up, ended]));
+  });
+
+  it('goes on over a new life of the daemon', () => {
+    const again = fact('transition', 'xstate.init', 9000, { from: '', to: 'running' });
+    expect(seqs(chainTo(again, pastOf([...facts, again])).facts)).toEqual([
+      ...seqs(chainTo(ended, pastOf(facts)).facts),
+      again.seq,
+    ]);
+  });
+
+  it('says when something is missing, and then still has the request', () => {
+    const chain = chainTo(ended, pastOf(facts.filter((one) => one !== launched)));
+    expect(chain).toMatchObject({ isCut: true, isBroken: true });
+    expect(seqs(chain.facts)).toEqual(seqs([command, up, ended]));
+    expect(chainTo(ended, pastOf([up, ended]))).toMatchObject({ isBroken: true });
+  });
+
+  it('keeps the ends of a loop that went on for long', () => {
+    const loop = [command];
+    for (let i = 0; i < 1000; i++)
+      loop.push(fact('transition', 'EXIT', 3000 + i, { from: 'a', to: 'b', request }, { cause: loop.at(-1)!.seq }));
+    const { head, left, tail } = chainEnds(chainTo(loop.at(-1)!, pastOf(loop)));
+    expect([seqs(head), left, tail.length, tail.at(-1)]).toEqual([
+      [command.seq],
+      'more than 484 more',
+      16,
+      loop.at(-1),
+    ]);
+  });
+});
+
 describe('an explanation', () => {
-  const facts = [
-    fact('command', 'request', 1000, { method: 'POST', path: '/containers/other/start', status: 204 }),
-    fact('command', 'request', 2000, { method: 'POST', path: `/containers/${ID}/start` }),
-    fact('transition', 'START', 2001, { from: 'created', to: 'starting' }),
-    fact('effect', 'end', 2050, { effect: 'launch', ms: 49 }),
-    fact('transition', 'EXIT', 5000, { from: 'running', to: 'restarting' }),
-    fact('effect', 'begin', 5500, { effect: 'teardown' }),
-  ];
-
-  it('goes from the API request over transitions and effects to the last transition', () => {
-    expect(causalChain(facts, actor).map(({ action }) => action)).toEqual(['request', 'START', 'end', 'EXIT']);
-  });
-
-  it('ends with the answer that names the command as its cause, and keeps only the ends of a loop', () => {
-    const start = fact('command', 'accept', 2000, { method: 'POST', path: '/containers/web/start' });
-    const other = fact('command', 'answer', 2003, { method: 'POST', path: '/containers/web/start', status: 409 });
-    const moved = fact('transition', 'START', 2001, { from: 'created', to: 'running' });
-    const answer = fact('command', 'answer', 2010, { status: 204 }, { cause: start.seq });
-    expect(causalChain([start, other, moved, answer], actor)).toEqual([start, moved, answer]);
-    const loop = Array.from({ length: 50 }, (_, i) => fact('transition', 'EXIT', 3000 + i, { from: 'a', to: 'b' }));
-    const { head, left, tail } = chainEnds([start, ...loop]);
-    expect([head, left, tail.at(-1)]).toEqual([[start], 34, loop.at(-1)]);
-  });
-
   it('calls an effect late that runs far longer than it usually does', () => {
-    const slow = { ...actor, effects: [{ name: 'settle', startedAt: 0 }], timers: [] };
+    const slow = { ...actor, effects: [{ name: 'settle', startedAt: 0, limit: 80_000 }], timers: [] };
     expect(waitingFor(slow, 31_000, new Map([['settle', 50]]))).toEqual([
-      'effect settle, running for 31.0 s (usually 50 ms): it is late',
+      'effect settle, running for 31.0 s of at most 1 min 20 s (usually 50 ms): it is late',
     ]);
     expect(waitingFor(slow, 31_000, new Map([['settle', 20_000]]))[0]).not.toContain('late');
+    expect(waitingFor(slow, 80_001)[0]).toContain('late');
     // A probe runs as long as its container.
-    expect(waitingFor({ ...slow, effects: [{ name: 'probes', startedAt: 0 }] }, 9e9)[0]).not.toContain('late');
+    expect(waitingFor({ ...slow, effects: [{ name: 'probes', startedAt: 0 }] }, 9e9)).toEqual([
+      'effect probes, running for 2500 h 0 min, open-ended',
+    ]);
   });
 
   it('says the state, what is waited for and what would be accepted', () => {
-    const text = explain(actor, facts, 6000);
+    const command = fact('command', 'accept', 2000, { method: 'POST', path: `/containers/${ID}/start` });
+    const moved = fact('transition', 'EXIT', 5000, { from: 'running', to: 'restarting' }, { cause: command.seq });
+    const text = explain(actor, [moved], chainTo(moved, pastOf([command, moved])), 6000);
     expect(text).toContain('container web is restarting, for 1.0 s');
     expect(text).toContain('timer backoff in 3.2 s');
-    expect(text).toContain('effect teardown, running for 500 ms');
+    expect(text).toContain('effect teardown, running for 500 ms of at most 30.0 s');
     expect(text).toContain('KILL, STOP');
     expect(text).toContain('API POST /containers/');
   });

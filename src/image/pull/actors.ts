@@ -1,7 +1,7 @@
 /** The effects of a pull over registry, content store, layers and catalog. */
-import { fromPromise } from 'xstate';
 import { invalid } from '../../errors.ts';
 import { withDeadline } from '../../lib/deadline.ts';
+import { effect, OPEN_ENDED } from '../../reactor/effect.ts';
 import type { ImageConfigDocument } from '../port.ts';
 import { choosePlatform, type ImageManifest, parseManifest, platformMatches, platformText } from '../manifest.ts';
 import { canonical, familiar, type Reference, repositoryName, tagOrDigest } from '../reference.ts';
@@ -25,6 +25,8 @@ export interface PullDeps {
 const RESOLVE_MS = 15_000;
 const AUTHENTICATE_MS = 120_000;
 const MANIFEST_MS = 600_000;
+const COMMIT_MS = 60_000;
+const LOOK_MS = 10_000;
 const MOST_NESTED_INDEXES = 3;
 
 /** Runs an effect and words its failure for this reference. */
@@ -38,25 +40,26 @@ async function worded<T>(ref: Reference, work: () => Promise<T>): Promise<T> {
 
 export function pullActors({ registries, content, catalog }: PullDeps) {
   return {
-    resolve: fromPromise<PullContext['endpoints'], PullContext>(({ input, signal }) =>
+    resolve: effect<PullContext['endpoints'], PullContext>(RESOLVE_MS, ({ input, signal }) =>
       withDeadline('looking up the registry', RESOLVE_MS, signal, () => registries.endpoints(input.ref.domain, 'pull')),
     ),
-    authenticate: fromPromise<NonNullable<PullContext['session']>, PullContext>(({ input, signal }) =>
+    authenticate: effect<NonNullable<PullContext['session']>, PullContext>(AUTHENTICATE_MS, ({ input, signal }) =>
       worded(input.ref, async () => {
         const session = registries.pullSession(input.endpoints[input.at]!, input.ref, input.auth);
         await withDeadline('authenticating', AUTHENTICATE_MS, signal, (inner) => session.ping(inner));
         return session;
       }),
     ),
-    fetchManifest: fromPromise<Target, PullContext>(({ input, signal }) =>
+    fetchManifest: effect<Target, PullContext>(MANIFEST_MS, ({ input, signal }) =>
       worded(input.ref, () =>
         withDeadline('fetching the manifest', MANIFEST_MS, signal, (inner) =>
           fetchTarget(content, catalog, input, inner),
         ),
       ),
     ),
-    commit: fromPromise<{ image: Awaited<ReturnType<Catalog['add']>>; updated: boolean }, PullContext>(({ input }) =>
-      commit(catalog, input),
+    commit: effect<{ image: Awaited<ReturnType<Catalog['add']>>; updated: boolean }, PullContext>(
+      COMMIT_MS,
+      ({ input }) => commit(catalog, input),
     ),
   };
 }
@@ -181,7 +184,7 @@ async function commit(catalog: Catalog, { ref, target }: PullContext) {
 export function layerLogic({ downloads, layers }: PullDeps): typeof layerMachine {
   /** Waits for a part of the transfer, and leaves it when the pull ends before. */
   const until = (part: 'downloaded' | 'committed') =>
-    fromPromise<void, LayerContext>(async ({ input, signal }) => {
+    effect<void, LayerContext>(OPEN_ENDED, async ({ input, signal }) => {
       const download = input.download!;
       signal.addEventListener('abort', download.leave, { once: true });
       await download[part].catch((error: unknown) => {
@@ -191,12 +194,12 @@ export function layerLogic({ downloads, layers }: PullDeps): typeof layerMachine
     });
   return layerMachine.provide({
     actors: {
-      look: fromPromise<boolean, LayerContext>(async ({ input: { lease, blob, diffId } }) => {
+      look: effect<boolean, LayerContext>(LOOK_MS, async ({ input: { lease, blob, diffId } }) => {
         lease.add(diffId);
         lease.add(blob.digest);
         return layers.has(diffId);
       }),
-      queue: fromPromise(async ({ input: { blob, session, feed, id }, signal }) => {
+      queue: effect(OPEN_ENDED, async ({ input: { blob, session, feed, id }, signal }) => {
         const download = downloads.join(session, blob, {
           progress: (current) => feed.figures(id, 'Downloading', current, blob.size),
           retry: (delay) => feed.say(update(id, `Retrying in ${Math.max(1, Math.ceil(delay / 1000))} seconds`)),
@@ -210,7 +213,7 @@ export function layerLogic({ downloads, layers }: PullDeps): typeof layerMachine
       }),
       download: until('downloaded'),
       verify: until('committed'),
-      extract: fromPromise<void, LayerContext>(({ input: { blob, diffId, feed, id }, signal }) =>
+      extract: effect<void, LayerContext>(OPEN_ENDED, ({ input: { blob, diffId, feed, id }, signal }) =>
         layers.unpack({
           blob,
           diffId,

@@ -4,6 +4,7 @@
  */
 import { toPromise } from 'xstate';
 import { asDaemonError, cancelled, invalid } from '../../errors.ts';
+import { OPEN_ENDED, within } from '../../reactor/effect.ts';
 import type { RoomDeps } from '../../reactor/room.ts';
 import type { Image, PullOptions } from '../port.ts';
 import { parsePlatform, type Platform, platformOfHost, platformText } from '../manifest.ts';
@@ -33,7 +34,7 @@ export class Pulls {
 
   constructor(deps: RoomDeps & PullDeps) {
     this.#deps = deps;
-    this.#logic = pullMachine.provide({ actors: { ...pullActors(deps), layer: layerLogic(deps) } });
+    this.#logic = pullMachine.provide({ actors: { ...pullActors(deps), layer: within(OPEN_ENDED, layerLogic(deps)) } });
     this.#host = platformOfHost(deps.host.architecture);
   }
 

@@ -1,6 +1,6 @@
 /** The effects of a push over registry, content store, layers and catalog. */
-import { fromPromise } from 'xstate';
 import { withDeadline } from '../../lib/deadline.ts';
+import { effect, OPEN_ENDED } from '../../reactor/effect.ts';
 import { MEDIA, parseManifest } from '../manifest.ts';
 import { repositoryName } from '../reference.ts';
 import type { Registries } from '../registry/registries.ts';
@@ -21,17 +21,21 @@ export interface PushDeps {
   catalog: Catalog;
 }
 
+const PLAN_MS = 30_000;
+const AUTHENTICATE_MS = 120_000;
 const CHECK_MS = 120_000;
 const PUBLISH_MS = 600_000;
 
 export function pushActors(deps: PushDeps) {
   const { registries } = deps;
   return {
-    plan: fromPromise<Plan, PushContext>(({ input }) => planOf(deps, input)),
-    authenticate: fromPromise<RegistrySession, PushContext>(({ input: { ref, auth, plan, image }, signal }) =>
-      registries.connect(ref, 'push', auth, signal, scopesFor(ref, plan.sources, image.config.rootfs.diff_ids)),
+    plan: effect<Plan, PushContext>(PLAN_MS, ({ input }) => planOf(deps, input)),
+    authenticate: effect<RegistrySession, PushContext>(
+      AUTHENTICATE_MS,
+      ({ input: { ref, auth, plan, image }, signal }) =>
+        registries.connect(ref, 'push', auth, signal, scopesFor(ref, plan.sources, image.config.rootfs.diff_ids)),
     ),
-    publish: fromPromise<Descriptor, PushContext>(({ input, signal }) =>
+    publish: effect<Descriptor, PushContext>(PUBLISH_MS, ({ input, signal }) =>
       withDeadline('publishing the manifest', PUBLISH_MS, signal, (inner) => publish(deps, input, inner)).catch(
         (thrown: unknown) => {
           throw pushError(thrown);
@@ -82,19 +86,20 @@ async function publish(
 export function pushedLayerLogic({ registries, slots, content, layers }: PushDeps): typeof pushedLayerMachine {
   return pushedLayerMachine.provide({
     actors: {
-      prepare: fromPromise<Descriptor, PushedLayerContext>(async ({ input: { blob, diffId }, signal }) => {
+      prepare: effect<Descriptor, PushedLayerContext>(OPEN_ENDED, async ({ input: { blob, diffId }, signal }) => {
         const known = blob ?? layers.blobOf(diffId);
         return known && content.has(known.digest) ? known : layers.ensureBlob(diffId, signal);
       }),
-      check: fromPromise<boolean, PushedLayerContext>(({ input: { session, blob }, signal }) =>
+      check: effect<boolean, PushedLayerContext>(CHECK_MS, ({ input: { session, blob }, signal }) =>
         withDeadline('checking a layer', CHECK_MS, signal, (inner) => hasBlob(session, blob!.digest, inner)).catch(
           (thrown: unknown) => {
             throw pushError(thrown);
           },
         ),
       ),
-      wait: fromPromise<() => void, PushedLayerContext>(({ signal }) => slots.take(signal)),
-      upload: fromPromise<'mounted' | 'sent', PushedLayerContext>(
+      wait: effect<() => void, PushedLayerContext>(OPEN_ENDED, ({ signal }) => slots.take(signal)),
+      upload: effect<'mounted' | 'sent', PushedLayerContext>(
+        OPEN_ENDED,
         ({ input: { session, blob, from, feed, id }, signal }) =>
           uploadBlob({
             ...{ session, blob: blob!, from, signal, path: content.path(blob!.digest), retries: registries.retries },

@@ -1,6 +1,7 @@
 /** Pushes under way, each an actor of its own that ends when its client leaves. */
 import { toPromise } from 'xstate';
 import { cancelled, invalid, notFound } from '../../errors.ts';
+import { OPEN_ENDED, within } from '../../reactor/effect.ts';
 import type { RoomDeps } from '../../reactor/room.ts';
 import type { Image, RegistryAuth } from '../port.ts';
 import { Feed, type Listener, message } from '../pull/view.ts';
@@ -23,7 +24,9 @@ export class Pushes {
 
   constructor(deps: RoomDeps & PushDeps) {
     this.#deps = deps;
-    this.#logic = pushMachine.provide({ actors: { ...pushActors(deps), layer: pushedLayerLogic(deps) } });
+    this.#logic = pushMachine.provide({
+      actors: { ...pushActors(deps), layer: within(OPEN_ENDED, pushedLayerLogic(deps)) },
+    });
   }
 
   /** A name without a tag means all tags that it has here. */

@@ -1,8 +1,9 @@
 /// <reference lib="dom" />
 /** What is known of the chosen actor: where it is, what it waits for, what would move it, and why it is there. */
-import { causalChain, chainEnds, factText, span, waitingFor } from '../explain.ts';
+import { factText, span, waitingFor } from '../explain.ts';
 import { activeIds, usualDurations, type Visits } from '../past.ts';
 import { isNews } from '../view.ts';
+import { chainEnds } from '../why.ts';
 import type { WireFact } from '../wire.ts';
 import { clock, h } from './dom.ts';
 import { flagsOf, keyOf, type Model, nameOf, type PageActor, timeOf, tone } from './model.ts';
@@ -32,8 +33,8 @@ export function drawDetail(model: Model, chosen: PageActor | undefined, visits: 
   const now = model.now();
   const own = model.factsOf(actor).filter((fact) => timeOf(fact) <= now);
   const waits = waitingFor(actor, now, usualDurations(own));
-  const { head, left, tail } = chainEnds(causalChain(model.until(), actor));
-  const between = left ? [h('li', { class: 'empty' }, `… ${left} more, see the journal …`)] : [];
+  const { head, left, tail } = chainEnds(model.chain(actor));
+  const between = left ? [h('li', { class: 'empty' }, `… ${left}, see the journal …`)] : [];
   const { accepts, news } = eventsAt(model, actor);
   const rows: [string, string][] = [
     ['State', actor.state || 'not there yet'],

@@ -3,6 +3,7 @@
 import { flapping, isLate } from '../explain.ts';
 import { actorAt, applyFact, usualDurations } from '../past.ts';
 import type { ActorView, Chart } from '../view.ts';
+import { type Chain, chainTo, type Past, toldChain } from '../why.ts';
 import { timeOf, type WireFact } from '../wire.ts';
 
 export type PageActor = ActorView & { project: string };
@@ -13,10 +14,14 @@ export interface Snapshot {
   actors: PageActor[];
   facts: WireFact[];
   charts: Record<string, PageChart>;
+  /** Chains that go further back than `facts`, by the seq of their end. */
+  chains: Record<number, Chain>;
 }
 
 /** Facts the page keeps; older ones are read again from the journal on demand. */
 const KEPT = 20_000;
+/** Chains kept that were read. */
+const CHAINS = 500;
 /** Redraws at most this often; under load less, so that drawing never takes more than a quarter of the time. */
 const REDRAW_MS = 150;
 /** The whole list of actors is read again at most this often. */
@@ -40,6 +45,9 @@ export class Model {
   #drawMs = 0;
   /** The facts of each actor, by its key. */
   #byActor = new Map<string, WireFact[]>();
+  /** Chains that had to be read, by the seq of their end. */
+  #chains = new Map<number, Chain>();
+  #reading = new Set<number>();
   #listing = false;
   #stale = false;
 
@@ -91,6 +99,7 @@ export class Model {
     this.actors = new Map(snapshot.actors.map((actor) => [keyOf(actor), actor]));
     this.#keep(snapshot.facts);
     this.charts = new Map(Object.entries(snapshot.charts));
+    this.#chains = new Map(Object.entries(snapshot.chains ?? {}).map(([seq, chain]) => [Number(seq), chain]));
     this.chosen = undefined;
     this.changed();
   }
@@ -100,11 +109,13 @@ export class Model {
     // One chart a kind is enough: all actors of a kind run the same machine.
     const kinds = new Map([...this.actors.values()].map((actor) => [actor.kind, actor]));
     for (const actor of kinds.values()) await this.chart(actor);
+    await Promise.all([...this.actors.values()].slice(0, CHAINS).map((actor) => this.#wholeChain(actor)));
     return {
       exportedAt: Date.now(),
       actors: [...this.actors.values()],
       facts: this.facts,
       charts: Object.fromEntries(this.charts),
+      chains: Object.fromEntries(this.#chains),
     };
   }
 
@@ -215,6 +226,60 @@ export class Model {
   /** An actor at the moment looked at. */
   at(actor: PageActor): PageActor {
     return this.moment === undefined ? actor : actorAt(actor, this.factsOf(actor), this.moment);
+  }
+
+  /** What led to the actor's last transition at the moment looked at. */
+  chain(actor: PageActor): Chain {
+    const end = this.#lastMove(actor);
+    if (!end) return { facts: [], isCut: false, isBroken: false };
+    const known = this.#chains.get(end.seq);
+    if (known) return known;
+    const chain = chainTo(end, this.#past);
+    // The feed left something out, or it began before what is kept here: the daemon has it all.
+    if (chain.isBroken && !this.offline) void this.#readChain(keyOf(actor), end.seq).then(() => this.changed());
+    return toldChain(chain, this.facts.slice(this.#indexOf(chain.facts[0]!.seq)));
+  }
+
+  async #wholeChain(actor: PageActor): Promise<void> {
+    const end = this.#lastMove(actor);
+    if (end && chainTo(end, this.#past).isBroken) await this.#readChain(keyOf(actor), end.seq);
+  }
+
+  #lastMove(actor: PageActor): WireFact | undefined {
+    const now = this.now();
+    return this.factsOf(actor).findLast((fact) => fact.topic === 'transition' && timeOf(fact) <= now);
+  }
+
+  #past: Past = {
+    fact: (seq) => {
+      const fact = this.facts[this.#indexOf(seq)];
+      return fact?.seq === seq ? fact : undefined;
+    },
+    moveBefore: ({ type, id, seq }) =>
+      this.factsOf({ kind: type, id }).findLast((fact) => fact.topic === 'transition' && fact.seq < seq),
+  };
+
+  /** Where the first fact from this position on is. */
+  #indexOf(seq: number): number {
+    let [low, high] = [0, this.facts.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.facts[middle]!.seq < seq) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  async #readChain(key: string, seq: number): Promise<void> {
+    if (this.#reading.has(seq) || this.#chains.has(seq)) return;
+    this.#reading.add(seq);
+    try {
+      this.#chains.set(seq, await read<Chain>(`/reactord/actors/${key}/why?at=${seq}`));
+      if (this.#chains.size > CHAINS) this.#chains.delete(this.#chains.keys().next().value!);
+    } catch {
+      // What is known here is shown.
+    }
+    this.#reading.delete(seq);
   }
 
   factsOf(actor: { kind: string; id: string }): WireFact[] {
