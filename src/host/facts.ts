@@ -4,6 +4,7 @@ import { availableParallelism, hostname, machine, release, totalmem } from 'node
 import type { Config } from '../config/config.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { parseCpuList, readCgroup, readCpuset } from './cgroup.ts';
+import { takesX32Calls } from './ffi.ts';
 import { readMountInfo } from './mountinfo.ts';
 import type { HostFacts } from './port.ts';
 
@@ -58,6 +59,7 @@ export async function readHostFacts(config: Pick<Config, 'cgroupDriver'>): Promi
     cgroup: readCgroup(await readMountInfo(), config.cgroupDriver),
     cpuset: readCpuset(),
     thermalPaths: thermalPaths(),
+    x32: kind === 'x86_64' && takesX32Calls(),
     seccomp: /^Seccomp:/m.test(status),
     apparmor: read('/sys/module/apparmor/parameters/enabled').trim() === 'Y',
     selinux: existsSync('/sys/fs/selinux/enforce'),

@@ -278,6 +278,11 @@ export function kill(pid: number, signal: number): void {
   check('kill', killCall(pid, signal));
 }
 
+const rawCall = libc('long syscall(long number)');
+const X32_GETPID = 0x40000000 + 39;
+/** Whether this kernel of an x86-64 machine takes the system calls of the x32 ABI: most are built without it, or boot with it off. */
+export const takesX32Calls = (): boolean => rawCall(X32_GETPID) > 0;
+
 const flockCall = libc('int flock(int fd, int operation)');
 const LOCK_EX_NB = 2 | 4;
 /** Takes an exclusive flock(2) without waiting; false when another process has it. */

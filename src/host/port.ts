@@ -23,6 +23,8 @@ export interface HostFacts {
   /** Thermal counters of each cpu, which containers must not read. */
   thermalPaths?: readonly string[];
   seccomp: boolean;
+  /** False where the kernel is known not to take system calls of the x32 ABI. */
+  x32?: boolean;
   apparmor: boolean;
   selinux: boolean;
   userns: boolean;

@@ -124,6 +124,15 @@ describe('the default seccomp profile', () => {
     expect(kernelAtLeast('4.18.0-el8', '4.8')).toBe(true);
   });
 
+  test('leaves out the x32 ABI where the kernel has none, and nowhere else', () => {
+    const both = ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86'];
+    expect(seccompFor('', { ...target(), x32: false })!.architectures).toEqual(both);
+    expect(seccompFor('', { ...target(), x32: true })!.architectures).toEqual([...both, 'SCMP_ARCH_X32']);
+    expect(seccompFor('', target())!.architectures).toEqual([...both, 'SCMP_ARCH_X32']);
+    const own = JSON.stringify({ defaultAction: 'SCMP_ACT_ERRNO', architectures: ['SCMP_ARCH_X32'], syscalls: [] });
+    expect(seccompFor(own, { ...target(), x32: false })!.architectures).toEqual(['SCMP_ARCH_X32']);
+  });
+
   test('gives way to a profile of the container’s own, and to none', () => {
     const own = spec({
       SecurityOpt: [

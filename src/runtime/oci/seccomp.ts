@@ -28,6 +28,8 @@ export interface SeccompTarget {
   /** Docker's name of the machine: amd64. */
   architecture: string;
   kernelVersion: string;
+  /** False: the kernel has no x32 ABI. */
+  x32?: boolean;
   /** The bounding set of the container. */
   capabilities: readonly string[];
 }
@@ -114,6 +116,16 @@ export function parseSeccompProfile(text: string): SeccompProfile {
 /** `unconfined`, `builtin` or `` for the default, else the JSON text of a profile. */
 export function seccompFor(choice: string, target: SeccompTarget): Seccomp | undefined {
   if (choice === 'unconfined') return undefined;
-  const profile = choice === '' || choice === 'builtin' ? DEFAULT_SECCOMP : parseSeccompProfile(choice);
-  return resolveSeccomp(profile, target);
+  if (choice !== '' && choice !== 'builtin') return resolveSeccomp(parseSeccompProfile(choice), target);
+  const filter = resolveSeccomp(DEFAULT_SECCOMP, target);
+  return target.x32 === false && filter ? withoutX32(filter) : filter;
 }
+
+/**
+ * A third of the work of loading the filter, at each start and exec, is for an ABI that the kernel may not have. Without it in the filter such a call ends the
+ * caller (SIGSYS), where the kernel would have answered ENOSYS.
+ */
+const withoutX32 = (filter: Seccomp): Seccomp => ({
+  ...filter,
+  architectures: filter.architectures?.filter((name) => name !== 'SCMP_ARCH_X32'),
+});

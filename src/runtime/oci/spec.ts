@@ -110,7 +110,7 @@ function seccomp(input: SpecInput, capabilities: string[], chosen: string): Linu
     if (!chosen || chosen === 'builtin') return undefined;
     throw invalid('seccomp is not enabled in your kernel, cannot run a custom seccomp profile');
   }
-  const target = { architecture: host.architecture, kernelVersion: host.kernelVersion, capabilities };
+  const target = { architecture: host.architecture, kernelVersion: host.kernelVersion, x32: host.x32, capabilities };
   return seccompFor(chosen || side.seccomp, target);
 }
 

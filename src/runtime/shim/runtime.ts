@@ -12,6 +12,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { endedTask } from '../ended-task.ts';
 import type { ExitStatus, Runtime, Task, TaskProbe, TaskSpec } from '../port.ts';
 import { type TtrpcServer, serveTtrpc } from '../ttrpc/server.ts';
+import { AttachWindow } from './attach-window.ts';
 import { DEADLINES, type Deadlines } from './deadlines.ts';
 import { eventHandler } from './events.ts';
 import { type Pipes, openPipes, removePipes } from './pipes.ts';
@@ -54,6 +55,7 @@ class ShimRuntime implements Runtime {
   #pool: ShimPool;
   #tasks = new Map<string, ShimTask>();
   #runtimePath: (name: string) => string;
+  #attaches: AttachWindow;
   #server: TtrpcServer | undefined;
 
   constructor(options: ShimRuntimeOptions) {
@@ -63,6 +65,7 @@ class ShimRuntime implements Runtime {
     this.#deadlines = { ...DEADLINES, ...options.deadlines };
     this.#events = join(directory, 'events.sock');
     this.#root = join(directory, 'runc');
+    this.#attaches = new AttachWindow({ clock });
     this.#registry = new TaskRegistry(join(directory, 'tasks'));
     this.#runtimePath = runtimeTable(options.config, join(directory, 'runtimes'));
     this.#pool = new ShimPool({
@@ -88,6 +91,7 @@ class ShimRuntime implements Runtime {
   async create(spec: TaskSpec): Promise<Task> {
     if (this.#registry.get(spec.id)) throw conflict(`container ${spec.id} has a task already`);
     const runtime = this.#runtimePath(spec.runtime);
+    void this.#attaches.open();
     const shim = await this.#pool.acquire(spec.id);
     let pipes: Pipes | undefined;
     try {
@@ -131,6 +135,7 @@ class ShimRuntime implements Runtime {
       started,
       bundle,
       deadlines: this.#deadlines,
+      attaches: this.#attaches,
       removed,
     });
     this.#tasks.set(id, task);

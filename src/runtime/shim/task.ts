@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
 import type { Process, ProcessSpec, Task } from '../port.ts';
+import type { AttachWindow } from './attach-window.ts';
 import { openPipes } from './pipes.ts';
 import { type ProcessOptions, ShimProcess, SIGKILL } from './process.ts';
 
@@ -19,12 +20,14 @@ const json = (typeUrl: string, value: object) =>
 
 export interface TaskOptions extends ProcessOptions {
   bundle: string;
+  attaches: AttachWindow;
   /** After the shim has let go of the container. */
   removed: () => Promise<void>;
 }
 
 export class ShimTask extends ShimProcess implements Task {
   #bundle: string;
+  #attaches: AttachWindow;
   #removed: () => Promise<void>;
   #oomListeners = new Set<() => void>();
   #kills = 0;
@@ -33,11 +36,13 @@ export class ShimTask extends ShimProcess implements Task {
   constructor(options: TaskOptions) {
     super(options);
     this.#bundle = options.bundle;
+    this.#attaches = options.attaches;
     this.#removed = options.removed;
   }
 
   async exec(spec: ProcessSpec): Promise<Process> {
     const { execId, terminal, stdin } = spec;
+    void this.#attaches.open();
     const pipes = openPipes({ bundle: this.#bundle, name: execId, terminal, stdin });
     try {
       const input = { id: this.id, execId, terminal, ...pipes.paths, spec: json(PROCESS_TYPE, spec.process) };
