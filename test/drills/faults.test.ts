@@ -11,6 +11,7 @@ import {
   statfsSync,
   writeFileSync,
 } from 'node:fs';
+import { Agent, request } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -186,28 +187,48 @@ describe('a resource that runs out', () => {
       what: 'No space left, no descriptors left',
       cases: 2,
       outcome: 'an error with its cause, no crash, works again afterwards, nothing is left',
-      figures: `${refused} of 3 commands refused while no descriptor was left`,
+      figures: `${refused} of 3 commands refused, with its name, while no descriptor was left`,
       where: ['test/drills/faults.test.ts', 'test/integration/layers-hostile.test.ts'],
     });
   });
 
-  it('descriptors: connections and commands fail or wait, and all works afterwards', async () => {
+  it('descriptors: a command says so, no connection is taken, and all works afterwards', async () => {
     const pid = daemon.pid();
-    const limit = (): string => /^Max open files\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'))![1]!;
-    const before = limit();
-    const open = readdirSync(`/proc/${pid}/fd`).length;
-    execFileSync('prlimit', [`--pid=${pid}`, `--nofile=${open}:${before}`]);
-    refused = 0;
-    for (let i = 0; i < 3; i++) {
-      const { code, stderr } = daemon.dockerWith({ timeout: 5_000 }, 'run', '--rm', daemon.image, 'true');
-      if (code !== 0) refused++;
-      if (code !== 0 && code !== 128) expect(stderr).toMatch(/\w/);
+    const before = /^Max open files\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'))![1]!;
+    // One connection is there already: whoever has it is told why.
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = (method: string, path: string): Promise<{ status: number; text: string }> =>
+      new Promise((resolve, reject) => {
+        const call = request({ socketPath: daemon.socket, method, path, agent }, (answer) => {
+          let text = '';
+          answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
+          answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text }));
+        });
+        call.on('error', reject).end();
+      });
+    daemon.ok('create', '--name', 'thirsty', daemon.image, 'sleep', '1000');
+    await ask('GET', '/_ping');
+    // Below what it has open: not a single one more.
+    execFileSync('prlimit', [`--pid=${pid}`, `--nofile=3:${before}`]);
+    try {
+      for (let i = 0; i < 3; i++) {
+        const { status, text } = await ask('POST', '/containers/thirsty/start');
+        expect([status, text]).toEqual([500, expect.stringMatching(/EMFILE|too many open files/)]);
+        refused++;
+      }
+      // A new one is closed, or waits in the listener's queue.
+      const { code, stderr } = daemon.dockerWith({ timeout: 3_000 }, 'version');
+      expect(code).not.toBe(0);
+      if (code !== 128) expect(stderr).toMatch(/\w/);
+    } finally {
+      execFileSync('prlimit', [`--pid=${pid}`, `--nofile=${before}:${before}`]);
+      agent.destroy();
     }
-    execFileSync('prlimit', [`--pid=${pid}`, `--nofile=${before}:${before}`]);
     expect(daemon.pid()).toBe(pid);
     await eventually(() => daemon.docker('run', '--rm', daemon.image, 'echo', 'back').stdout === 'back\n', {
       within: 60_000,
     });
+    daemon.ok('start', 'thirsty');
     await removeAll(daemon);
     expect(existsSync(`/proc/${pid}/fd/0`)).toBe(true);
   });

@@ -75,7 +75,7 @@ describe('while the daemon is down', () => {
         return read.length > last ? read : undefined;
       });
       const gaps = lines.map(Number).map((line, i, all) => line - (all[i - 1] ?? -1) - 1);
-      // A line counts as in hand between read(2) of the pipe and write(2) of the log: at most one, as they come one by one.
+      // A line is in hand between read(2) of the pipe and write(2) of the log: at most one, as they come one by one.
       expect(
         gaps.every((gap) => gap === 0 || gap === 1),
         name,

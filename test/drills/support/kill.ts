@@ -42,6 +42,11 @@ export function pointsOf(kind: string, machine: AnyStateMachine): (Point & { at:
   );
 }
 
+interface Transition {
+  type: string;
+  data: { to: string };
+}
+
 /** Thrown by a walk when nobody answers any more. */
 class Dead extends Error {}
 
@@ -50,6 +55,8 @@ export interface Walker {
   call(method: string, path: string, body?: unknown): Promise<any>;
   /** The CLI; whatever it says is fine while the daemon lives. */
   docker(...args: string[]): Promise<void>;
+  /** A CLI command whose client is killed as soon as it is so, and how that ends: the state its actor comes to. */
+  leave(args: string[], when: (said: string) => boolean, ends: { kind: string; state: string }): Promise<void>;
   /** Looks until it is so, or the daemon is dead. */
   until(look: () => Promise<boolean>): Promise<void>;
 }
@@ -90,8 +97,21 @@ export async function killAt(
   const until: Walker['until'] = async (look) => {
     await eventually(async () => !alive() || (await look()), { within: 20_000, what: 'a step of the walk' });
   };
+  const leave: Walker['leave'] = async (args, when, { kind, state }) => {
+    const client = daemon.spawnDocker(...args);
+    let said = '';
+    for (const stream of [client.stdout!, client.stderr!])
+      stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    await until(async () => when(said));
+    client.kill('SIGKILL');
+    trace.push(`docker ${args.join(' ')}: left: ${said.trim()}`);
+    await until(async () => {
+      const facts = (await call('GET', '/reactord/facts?limit=2000&topics=transition')) as Transition[];
+      return facts.some(({ type, data }) => type === kind && data.to === state);
+    });
+  };
   try {
-    await walk({ call, docker, until });
+    await walk({ call, docker, leave, until });
     await call('GET', '/_ping');
   } catch (error) {
     if (!(error instanceof Dead))
