@@ -2,8 +2,8 @@
  * kill -9 at each transition and effect of what is not a container: execs, pulls, pushes, builds, networks, volumes. As for
  * containers, the list comes from their charts.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AnyStateMachine } from 'xstate';
@@ -40,6 +40,12 @@ const chosen = all ? points : points.filter(({ kind, at }) => SAMPLE.includes(`$
 
 let daemon: TestDaemon;
 let context: string;
+let silent: ChildProcess;
+let silentFile: string;
+/** Registries: one takes connections and says nothing, at the other nobody listens. */
+const SILENT = '127.0.0.1:5999';
+const CLOSED = '127.0.0.1:5998';
+const waiters = (): number => readFileSync(silentFile, 'utf8').length;
 const seen = { killed: 0, passed: [] as string[] };
 
 beforeAll(async () => {
@@ -51,9 +57,16 @@ beforeAll(async () => {
     join(context, 'Dockerfile'),
     `FROM ${daemon.image} AS first\nRUN echo 1 >/one\nFROM ${daemon.image}\nCOPY --from=first /one /\nCOPY file /\n`,
   );
+  writeFileSync(join(context, 'Failing'), `FROM ${daemon.image}\nRUN false\n`);
+  writeFileSync(join(context, 'Sleeping'), `FROM ${daemon.image}\nRUN sleep 1000\n`);
+  silentFile = join(daemon.directory, 'connections');
+  writeFileSync(silentFile, '');
+  const script = `require('net').createServer(() => fs.appendFileSync('${silentFile}', '.')).listen(5999, '127.0.0.1')`;
+  silent = spawn('nsenter', [`--net=${daemon.netns}`, process.execPath, '-e', script], { stdio: 'ignore' });
   await daemon.terminate();
 });
 afterAll(async () => {
+  silent?.kill();
   await daemon?.stop();
   tell({
     drill: 1,
@@ -62,6 +75,7 @@ afterAll(async () => {
     outcome:
       'the command can be repeated and ends well; no half image is listed; the image store is clean; nothing is left',
     figures: `${points.length} points in six charts, ${seen.killed} deaths; not passed in this run: ${seen.passed.join(', ') || 'none'}`,
+    points: { drilled: seen.killed, known: points.length },
     where: ['test/drills/objects.test.ts'],
   });
 });
@@ -83,30 +97,46 @@ const walks: Record<string, (walker: Walker) => Promise<void>> = {
     }
     await call('DELETE', '/containers/host?force=1');
   },
-  async pull({ docker }) {
+  async pull({ docker, leave }) {
     await docker('rmi', '-f', daemon.image);
     await docker('pull', '-q', daemon.image);
     await docker('pull', '-q', `${daemon.image}-that-is-not`);
+    const from = waiters();
+    await leave(['pull', `${SILENT}/copy`], () => waiters() > from, { kind: 'pull', state: 'cancelled' });
   },
-  async push({ docker }) {
+  async push({ docker, leave }) {
     await docker('tag', daemon.image, pushed());
     await docker('push', '-q', pushed());
+    await docker('tag', daemon.image, `${CLOSED}/copy`);
+    await docker('push', '-q', `${CLOSED}/copy`);
+    await docker('tag', daemon.image, `${SILENT}/copy`);
+    const from = waiters();
+    await leave(['push', `${SILENT}/copy`], () => waiters() > from, { kind: 'push', state: 'cancelled' });
   },
-  async build({ docker }) {
+  async build({ docker, leave }) {
     await docker('build', '-q', '--no-cache', '-t', 'built', context);
+    await docker('build', '-q', '-f', join(context, 'Failing'), context);
+    const sleeps = (said: string): boolean => said.includes('sleep 1000');
+    await leave(['build', '-f', join(context, 'Sleeping'), context], sleeps, { kind: 'build', state: 'cancelled' });
   },
-  async network({ call }) {
-    await call('POST', '/networks/create', { Name: 'net' });
+  async network({ call, until }) {
+    await call('POST', '/networks/create', { Name: 'taken', Options: { 'com.docker.network.bridge.name': 'lo' } });
+    await call('POST', '/networks/create', { Name: 'net', Options: { 'com.docker.network.bridge.name': 'drill0' } });
     await call('POST', '/containers/create?name=member', {
       Image: daemon.image,
       Cmd: ['sleep', '1000'],
       HostConfig: { NetworkMode: 'net' },
     });
     await call('POST', '/containers/member/start');
+    daemon.inside('ip', 'link', 'del', 'drill0');
+    await until(async () => daemon.inside('ip', 'link', 'show', 'drill0').code === 0);
     await call('DELETE', '/containers/member?force=1');
     await call('DELETE', '/networks/net');
   },
   async volume({ call }) {
+    // Where its directory should be is something else.
+    writeFileSync(join(daemon.dataRoot, 'volumes', 'taken'), '');
+    await call('POST', '/volumes/create', { Name: 'taken' });
     await call('POST', '/volumes/create', { Name: 'data', DriverOpts: { type: 'tmpfs', device: 'tmpfs' } });
     await call('POST', '/containers/create?name=user', {
       Image: daemon.image,
@@ -153,7 +183,14 @@ describe('a daemon killed at a transition', () => {
   it('is killed where the charts say', () => expect(chosen.length).toBeGreaterThanOrEqual(SAMPLE.length));
 
   it.each(chosen)('of its $kind, $at: the command can be repeated, nothing is left', async (point) => {
+    if (point.kind === 'volume' && point.name === 'restoring') {
+      // One that is there already when the daemon starts.
+      await daemon.restart();
+      daemon.ok('volume', 'create', 'data');
+      await daemon.kill();
+    }
     const died = await killAt(daemon, textOf(point), walks[point.kind]!);
+    rmSync(join(daemon.dataRoot, 'volumes', 'taken'), { force: true });
     if (died) seen.killed++;
     else seen.passed.push(`${point.kind} ${point.at}`);
     expect(died || all).toBe(true);
@@ -163,6 +200,7 @@ describe('a daemon killed at a transition', () => {
       expect((await daemon.api('GET', `/images/${Id}/json`)).status).toBe(200);
     await daemon.api('DELETE', '/containers/member?force=1');
     await daemon.api('DELETE', '/containers/user?force=1');
+    await daemon.api('DELETE', '/networks/taken');
     await repeat(point.kind);
     await daemon.api('POST', '/volumes/prune?filters={"all":["true"]}');
     expect((await daemon.api('GET', '/volumes')).json.Volumes).toEqual([]);
