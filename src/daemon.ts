@@ -44,7 +44,8 @@ export interface Daemon {
   serving: Promise<void>;
   /** Resolves when all has been let go; the error that ended it, if one did. */
   stopped: Promise<unknown>;
-  stop(): void;
+  /** Containers are stopped or left running as `live-restore` says, unless told. */
+  stop(containers?: 'stop' | 'leave'): void;
   /** Lets go at once, without waiting for containers. */
   force(): void;
   /** Takes over the live keys of a new configuration and publishes `daemon reload`. */
@@ -237,7 +238,10 @@ export function startDaemon(config: Config, log: Logger): Daemon {
       if (!snapshot.matches('serving')) throw snapshot.context.error ?? new Error('stopped before it served');
     }),
     stopped,
-    stop: () => root.send({ type: 'STOP' }),
+    stop(containers) {
+      if (containers) live.liveRestore = containers === 'leave';
+      root.send({ type: 'STOP' });
+    },
     force: () => root.send({ type: 'FORCE' }),
     reload(next) {
       Object.assign(live, reloaded(live, next));

@@ -6,10 +6,17 @@ import { isCommand, runCommand } from './commands/index.ts';
 import type { Config } from './config/config.ts';
 import { type CommandLine, helpText, loadConfig, parseCommandLine } from './config/load.ts';
 import { logStream } from './service/log-stream.ts';
-import { notifier, watchdogInterval } from './service/notify.ts';
+import { notifier, notifyStop, watchdogInterval } from './service/notify.ts';
 import { VERSION } from './version.ts';
 
 const FORCE_AFTER_SIGNALS = 3;
+/** What becomes of containers when a signal ends the daemon: `live-restore` says, or the signal itself. */
+const STOP_SIGNALS: Readonly<Record<string, 'leave' | 'stop' | undefined>> = {
+  SIGTERM: undefined,
+  SIGINT: undefined,
+  SIGUSR2: 'leave',
+  SIGQUIT: 'stop',
+};
 
 async function main(args: string[]): Promise<number> {
   if (isCommand(args[0])) return runCommand(args[0], args.slice(1));
@@ -33,27 +40,38 @@ function print(text: string): number {
   return 0;
 }
 
+/** The configuration's proxies take the place of the environment's. */
+function setProxies({ httpProxy, httpsProxy, noProxy }: Config): void {
+  for (const [name, value] of Object.entries({ HTTP_PROXY: httpProxy, HTTPS_PROXY: httpsProxy, NO_PROXY: noProxy })) {
+    if (!value) continue;
+    process.env[name] = value;
+    process.env[name.toLowerCase()] = value;
+  }
+}
+
 async function serve(config: Config, line: CommandLine): Promise<number> {
   // What containers are to read (hosts, resolv.conf, volumes) must be readable by any user in them; what they are not to is given its mode where it is made.
   process.umask(0o022);
+  setProxies(config);
   const log = pino({ level: config.logLevel, base: null }, logStream(config.logFormat));
   const notify = notifier();
   const { startDaemon } = await import('./daemon.ts');
   const daemon = startDaemon(config, log);
 
+  let current = config;
   let signals = 0;
-  const onStop = (signal: string): void => {
-    signals++;
-    log.info({ signal }, signals >= FORCE_AFTER_SIGNALS ? 'forced to stop' : 'stopping');
-    notify('STOPPING=1', `EXTEND_TIMEOUT_USEC=${(Math.max(config.shutdownTimeout, 0) + 15) * 1_000_000}`);
-    if (signals >= FORCE_AFTER_SIGNALS) daemon.force();
-    else daemon.stop();
-  };
-  process.on('SIGTERM', onStop);
-  process.on('SIGINT', onStop);
+  for (const [name, containers] of Object.entries(STOP_SIGNALS))
+    process.on(name, (signal: string) => {
+      signals++;
+      log.info({ signal }, signals >= FORCE_AFTER_SIGNALS ? 'forced to stop' : 'stopping');
+      if (signals === 1) notifyStop(notify, current.shutdownTimeout);
+      if (signals >= FORCE_AFTER_SIGNALS) daemon.force();
+      else daemon.stop(containers);
+    });
   process.on('SIGHUP', () => {
     try {
-      daemon.reload(loadConfig(line));
+      current = loadConfig(line);
+      daemon.reload(current);
       log.info('configuration reloaded');
     } catch (error) {
       log.error({ err: error }, 'the new configuration is not taken');

@@ -31,6 +31,10 @@ export interface Config {
   labels: readonly string[];
   registryMirrors: readonly string[];
   insecureRegistries: readonly string[];
+  /** URLs; '' leaves it to the environment. */
+  httpProxy: string;
+  httpsProxy: string;
+  noProxy: string;
   maxConcurrentDownloads: number;
   maxConcurrentUploads: number;
   maxDownloadAttempts: number;
@@ -42,7 +46,9 @@ export interface Config {
   bip: string;
   bip6: string;
   fixedCidr: string;
+  fixedCidr6: string;
   defaultGateway: string;
+  defaultGateway6: string;
   /** False: we write no nft rules at all. */
   firewall: boolean;
   /** Keep published ports behind the host's own firewall. */
@@ -64,6 +70,9 @@ export interface Config {
   logOpts: Readonly<Record<string, string>>;
   defaultUlimits: Readonly<Record<string, Ulimit>>;
   defaultShmSize: number;
+  /** '' is private with cgroup v2, host with v1. */
+  defaultCgroupnsMode: 'private' | 'host' | '';
+  defaultIpcMode: 'private' | 'shareable';
   init: boolean;
   initPath: string;
   noNewPrivileges: boolean;

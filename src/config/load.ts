@@ -16,27 +16,66 @@ export interface CommandLine {
 const byFlag = new Map(options.flatMap((option) => option.flags.map((flag) => [flag, option] as const)));
 const byKey = new Map(options.filter((option) => option.file).map((option) => [option.file, option] as const));
 
-/** Keys of dockerd's daemon.json that mean nothing here: named with the reason, never ignored. */
+/** Settings of dockerd that we do not have: named with the reason, never ignored. */
 const UNSUPPORTED: Readonly<Record<string, string>> = {
+  'allow-direct-routing': 'create the network with gateway_mode_ipv4=nat-unprotected or routed',
+  'api-cors-header': 'dockerd has it no more either',
   'cluster-advertise': 'there is no swarm',
   'cluster-store': 'there is no swarm',
   'swarm-default-advertise-addr': 'there is no swarm',
+  'swarm-raft-heartbeat-tick': 'there is no swarm',
+  'swarm-raft-election-tick': 'there is no swarm',
   'node-generic-resources': 'there is no swarm',
+  'network-control-plane-mtu': 'there is no swarm',
+  'network-diagnostic-port': 'there is no network database to look into',
   'storage-driver': 'the storage driver is always overlay2',
   'storage-opts': 'the storage driver is always overlay2',
   containerd: 'no containerd daemon is used',
   'containerd-namespace': 'no containerd daemon is used',
+  'containerd-plugin-namespace': 'no containerd daemon is used',
   'containerd-plugins-namespace': 'no containerd daemon is used',
-  'userland-proxy': 'published ports never need a proxy process',
-  'userland-proxy-path': 'published ports never need a proxy process',
-  'exec-opts': 'use cgroup-driver',
+  'cri-containerd': 'no containerd daemon is used',
   'cpu-rt-period': 'realtime scheduling of all containers is not supported',
   'cpu-rt-runtime': 'realtime scheduling of all containers is not supported',
-  proxies: 'set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the environment of the daemon',
+  'default-network-opts': 'give the options with each network',
+  rootless: 'there is no rootless mode',
+};
+/** The flags of those that are called otherwise. */
+const UNSUPPORTED_FLAGS: Readonly<Record<string, string>> = {
+  'storage-opt': 'storage-opts',
+  'node-generic-resource': 'node-generic-resources',
+  'default-network-opt': 'default-network-opts',
 };
 
-/** Keys that change nothing here and harm nobody. */
-const HARMLESS = new Set(['experimental', 'features', 'builder', 'raw-logs', 'ip6tables', 'no-proxy']);
+/** Values of these that ask for what is so anyway. */
+const asIs = (key: string, value: unknown): boolean =>
+  value === false ||
+  value === 0 ||
+  value === '' ||
+  (Array.isArray(value) && !value.length) ||
+  (key === 'storage-driver' && (value === 'overlay2' || value === 'overlayfs'));
+
+/** Settings that change nothing here and harm nobody: published ports need no proxy process, the FORWARD chain of others is left alone. */
+const HARMLESS = new Set([
+  ...['experimental', 'features', 'builder', 'raw-logs', 'ip6tables'],
+  ...['ip-forward-no-drop', 'userland-proxy', 'userland-proxy-path'],
+]);
+/** The same as flags, which take a value unless they are switches. */
+const HARMLESS_FLAGS: Readonly<Record<string, 'switch' | 'value'>> = {
+  experimental: 'switch',
+  feature: 'value',
+  'raw-logs': 'switch',
+  ip6tables: 'switch',
+  'ip-forward-no-drop': 'switch',
+  'userland-proxy': 'switch',
+  'userland-proxy-path': 'value',
+};
+
+function checkUnsupported(flag: string, value: string | undefined): void {
+  const key = UNSUPPORTED_FLAGS[flag] ?? flag;
+  const reason = UNSUPPORTED[key];
+  if (reason && !asIs(key, value === 'false' ? false : value)) throw invalid(`--${flag} is not supported: ${reason}`);
+}
 
 export function parseCommandLine(args: readonly string[]): CommandLine {
   const line: CommandLine = { given: new Map(), help: false, version: false, validate: false };
@@ -50,6 +89,12 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     else if (name === 'validate') line.validate = true;
     else {
       const option = byFlag.get(name);
+      const harmless = HARMLESS_FLAGS[name];
+      if (!option && (harmless || name in UNSUPPORTED || name in UNSUPPORTED_FLAGS)) {
+        const value = inline ?? (harmless === 'switch' || rest[0]?.startsWith('-') ? undefined : rest.shift());
+        if (!harmless) checkUnsupported(name, value);
+        continue;
+      }
       if (!option || (dashes === '-' && name.length > 1) || (dashes === '--' && name.length === 1))
         throw invalid(`unknown flag: ${arg.split('=')[0]}`);
       const value = inline ?? (option.switch ? 'true' : rest.shift());
@@ -65,6 +110,14 @@ function readFlag(option: Option, values: unknown[]): unknown {
   return option.read(option.many ? values : values.at(-1), name);
 }
 
+/** `proxies` is the one group of settings in daemon.json. */
+function flattened({ proxies, ...plain }: Record<string, unknown>): Record<string, unknown> {
+  if (proxies === undefined) return plain;
+  if (typeof proxies !== 'object' || proxies === null || Array.isArray(proxies))
+    throw invalid('proxies: an object is expected');
+  return { ...plain, ...proxies };
+}
+
 /** Parses daemon.json. Errors name the file and the key. */
 export function readConfigFile(path: string): Map<Option, unknown> {
   const found = new Map<Option, unknown>();
@@ -77,11 +130,12 @@ export function readConfigFile(path: string): Map<Option, unknown> {
   if (typeof json !== 'object' || json === null || Array.isArray(json))
     throw invalid(`unable to configure the daemon with file ${path}: it is not an object`);
   const unknown: string[] = [];
-  for (const [key, value] of Object.entries(json)) {
+  for (const [key, value] of Object.entries(flattened(json as Record<string, unknown>))) {
     const option = byKey.get(key);
     if (option) found.set(option, option.read(value, key));
-    else if (UNSUPPORTED[key]) throw invalid(`${path}: ${key} is not supported: ${UNSUPPORTED[key]}`);
-    else if (!HARMLESS.has(key)) unknown.push(key);
+    else if (UNSUPPORTED[key] && !asIs(key, value))
+      throw invalid(`${path}: ${key} is not supported: ${UNSUPPORTED[key]}`);
+    else if (!UNSUPPORTED[key] && !HARMLESS.has(key)) unknown.push(key);
   }
   if (unknown.length)
     throw invalid(`${path}: the following directives don't match any configuration option: ${unknown.join(', ')}`);
@@ -130,9 +184,11 @@ export function reloaded(current: Config, next: Config): Config {
 }
 
 export function helpText(): string {
-  const rows = options.map((option) => {
-    const names = option.flags.map((flag) => (flag.length === 1 ? `-${flag}` : `--${flag}`)).reverse();
-    return `  ${names.join(', ').padEnd(32)} ${option.help}`;
-  });
+  const rows = options
+    .filter(({ flags }) => flags.length)
+    .map((option) => {
+      const names = option.flags.map((flag) => (flag.length === 1 ? `-${flag}` : `--${flag}`)).reverse();
+      return `  ${names.join(', ').padEnd(32)} ${option.help}`;
+    });
   return ['Usage: reactord [OPTIONS]', '', 'Options:', ...rows].join('\n');
 }

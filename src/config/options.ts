@@ -4,7 +4,7 @@ import * as read from './values.ts';
 
 export interface Option<K extends keyof Config = keyof Config> {
   key: K;
-  /** Flag names without dashes; the first is shown. A one-letter name takes one dash. */
+  /** Flag names without dashes; the first is shown, none where it can only be in daemon.json. A one-letter name takes one dash. */
   flags: readonly string[];
   /** Key in daemon.json; '' where it can only be a flag. */
   file: string;
@@ -25,7 +25,7 @@ const option = <K extends keyof Config>(
   reader: read.Read<Config[K]>,
   help: string,
   more: Partial<Option<K>> = {},
-): Option => ({ key, flags: flags.split(' '), file, read: reader, help, ...more }) as unknown as Option;
+): Option => ({ key, flags: flags.split(' ').filter(Boolean), file, read: reader, help, ...more }) as unknown as Option;
 
 const many = { many: true };
 const live = { live: true };
@@ -61,6 +61,9 @@ export const options: readonly Option[] = [
     'registry (name or CIDR) that may be without TLS',
     { ...many, ...live },
   ),
+  option('httpProxy', 'http-proxy', 'http-proxy', read.string, 'proxy for plain requests to registries'),
+  option('httpsProxy', 'https-proxy', 'https-proxy', read.string, 'proxy for requests with TLS'),
+  option('noProxy', 'no-proxy', 'no-proxy', read.string, 'hosts that are asked without a proxy, with commas between'),
   option(
     'maxConcurrentDownloads',
     'max-concurrent-downloads',
@@ -88,11 +91,27 @@ export const options: readonly Option[] = [
   option('defaultRuntime', 'default-runtime', 'default-runtime', read.string, 'runtime used unless told', live),
   option('runtimes', 'add-runtime', 'runtimes', read.runtimes, 'further OCI runtime: name=path', { ...many, ...live }),
   option('cgroupParent', 'cgroup-parent', 'cgroup-parent', read.string, 'parent cgroup of all containers'),
+  option(
+    'cgroupDriver',
+    'exec-opt',
+    'exec-opts',
+    read.execOptions,
+    'the same as dockerd has it: native.cgroupdriver=systemd',
+    many,
+  ),
   option('cgroupDriver', 'cgroup-driver', 'cgroup-driver', read.oneOf('cgroupfs', 'systemd'), 'cgroupfs or systemd'),
   option('bip', 'bip', 'bip', read.cidr, 'address of the default bridge'),
   option('bip6', 'bip6', 'bip6', read.cidr, 'IPv6 address of the default bridge'),
   option('fixedCidr', 'fixed-cidr', 'fixed-cidr', read.cidr, 'range of addresses on the default bridge'),
+  option('fixedCidr6', 'fixed-cidr-v6', 'fixed-cidr-v6', read.cidr, 'IPv6 subnet of the default bridge'),
   option('defaultGateway', 'default-gateway', 'default-gateway', read.address, 'gateway of the default bridge'),
+  option(
+    'defaultGateway6',
+    'default-gateway-v6',
+    'default-gateway-v6',
+    read.address,
+    'IPv6 gateway of the default bridge',
+  ),
   option('firewall', 'iptables', 'iptables', read.boolean, 'write firewall (nftables) rules', onOff),
   option(
     'portsBehindFirewall',
@@ -128,12 +147,27 @@ export const options: readonly Option[] = [
     "address behind 'host-gateway'",
     many,
   ),
+  option('hostGatewayIps', '', 'host-gateway-ip', read.list(read.address), ''),
   option('logDriver', 'log-driver', 'log-driver', read.string, "containers' log driver"),
   option('logOpts', 'log-opt', 'log-opts', read.stringMap, "containers' log option: key=value", many),
   option('defaultUlimits', 'default-ulimit', 'default-ulimits', read.ulimits, 'ulimit of containers: name=soft:hard', {
     ...many,
   }),
   option('defaultShmSize', 'default-shm-size', 'default-shm-size', read.bytes, 'size of /dev/shm', live),
+  option(
+    'defaultCgroupnsMode',
+    'default-cgroupns-mode',
+    'default-cgroupns-mode',
+    read.oneOf('private', 'host'),
+    "containers' cgroup namespace: private or host",
+  ),
+  option(
+    'defaultIpcMode',
+    'default-ipc-mode',
+    'default-ipc-mode',
+    read.oneOf('private', 'shareable'),
+    "containers' IPC mode: private or shareable",
+  ),
   option('init', 'init', 'init', read.boolean, 'run an init in every container', onOff),
   option('initPath', 'init-path', 'init-path', read.string, 'path of that init'),
   option(

@@ -65,6 +65,17 @@ export const host: Read<string> = (value, name) => {
   return fail(name, value, 'unix:///path, tcp://host:port or fd:// is expected');
 };
 
+/** dockerd's exec-opts, of which it has one on Linux. */
+export const execOptions: Read<'cgroupfs' | 'systemd' | ''> = (value, name) => {
+  let driver: 'cgroupfs' | 'systemd' | '' = '';
+  for (const text of list(string)(value, name)) {
+    const wanted = /^native\.cgroupdriver=(cgroupfs|systemd)$/.exec(text.trim())?.[1];
+    if (!wanted) return fail(name, text, 'native.cgroupdriver=cgroupfs or native.cgroupdriver=systemd is expected');
+    driver = wanted as 'cgroupfs' | 'systemd';
+  }
+  return driver;
+};
+
 /** Sizes as 64m, 1.5GB, 1024: bytes. */
 export const bytes: Read<number> = (value, name) => {
   if (typeof value === 'number') return value;

@@ -104,28 +104,39 @@ const planned6 = (input: DefaultsInput): PoolRecord[] =>
   planPools({
     ipv4: false,
     ipv6: true,
-    configs: [],
+    configs: input.config.fixedCidr6 ? [{ Subnet: input.config.fixedCidr6, ...gateway6(input.config) }] : [],
     defaultPools: input.config.defaultAddressPools,
     used: usedBy(input),
     routed: input.routed,
     seed: input.config.dataRoot,
   });
 
+function gateway6({ fixedCidr6, defaultGateway6 }: Config): { AuxiliaryAddresses?: Record<string, string> } {
+  if (!defaultGateway6) return {};
+  const subnet = parseSubnet(fixedCidr6);
+  const address = parseAddress(defaultGateway6);
+  if (!subnet || !address || !contains(subnet, address))
+    throw invalid(`default gateway ${defaultGateway6} is not in ${fixedCidr6}`);
+  return { AuxiliaryAddresses: { DefaultGatewayIPv6: defaultGateway6 } };
+}
+
 /** "address/bits": the bridge's own address and its subnet. */
 function poolOf(cidr: string, config: Config): PoolRecord {
   const subnet = parseSubnet(cidr);
   const address = parseAddress(cidr.split('/')[0]!);
   if (!subnet || !address) throw invalid(`invalid CIDR address: ${cidr}`);
-  const range = subnet.family === 4 && config.fixedCidr ? parseSubnet(config.fixedCidr) : undefined;
-  if (config.fixedCidr && subnet.family === 4 && (!range || !within(subnet, range)))
-    throw invalid(`parent subnet ${cidr} does not contain fixed-cidr ${config.fixedCidr}`);
-  const other = subnet.family === 4 && config.defaultGateway ? parseAddress(config.defaultGateway) : undefined;
-  if (other && !contains(subnet, other)) throw invalid(`default gateway ${config.defaultGateway} is not in ${cidr}`);
+  const [fixed, gateway] =
+    subnet.family === 4 ? [config.fixedCidr, config.defaultGateway] : [config.fixedCidr6, config.defaultGateway6];
+  const range = fixed ? parseSubnet(fixed) : undefined;
+  if (fixed && (!range || !within(subnet, range)))
+    throw invalid(`parent subnet ${cidr} does not contain fixed-cidr${subnet.family === 4 ? '' : '-v6'} ${fixed}`);
+  const other = gateway ? parseAddress(gateway) : undefined;
+  if (other && !contains(subnet, other)) throw invalid(`default gateway ${gateway} is not in ${cidr}`);
   return {
     subnet: `${formatAddress({ family: subnet.family, value: subnet.base })}/${subnet.bits}`,
-    ...(range ? { ipRange: config.fixedCidr } : {}),
+    ...(range ? { ipRange: fixed } : {}),
     gateway: formatAddress(address),
     given: false,
-    aux: other ? { DefaultGatewayIPv4: formatAddress(other) } : {},
+    aux: other ? { [`DefaultGatewayIPv${subnet.family}`]: formatAddress(other) } : {},
   };
 }

@@ -84,6 +84,69 @@ describe('the configuration', () => {
     expect(() => load()).toThrow(message);
   });
 
+  it.each([
+    ['{"exec-opts": ["native.cgroupdriver=systemd"]}', { cgroupDriver: 'systemd' }],
+    ['{"exec-opts": []}', { cgroupDriver: '' }],
+    ['{"host-gateway-ip": "10.0.0.9"}', { hostGatewayIps: ['10.0.0.9'] }],
+    ['{"default-cgroupns-mode": "host", "default-ipc-mode": "shareable"}', { defaultCgroupnsMode: 'host' }],
+    ['{"proxies": {"http-proxy": "http://p:1", "no-proxy": "a,b"}}', { httpProxy: 'http://p:1', noProxy: 'a,b' }],
+    ['{"storage-driver": "overlay2", "storage-opts": [], "userland-proxy": false, "rootless": false}', {}],
+    ['{"features": {"buildkit": true}, "experimental": false, "raw-logs": true, "ip6tables": true}', {}],
+  ])('takes what dockerd’s file has: %s', (text, expected) => {
+    writeFileSync(file, text);
+    expect(load()).toMatchObject(expected);
+  });
+
+  it('knows every key of dockerd 28: takes it, or names it as one that is not supported', () => {
+    const keys = [
+      ...['allow-direct-routing', 'api-cors-header', 'authorization-plugins', 'bip', 'bip6', 'bridge', 'builder'],
+      ...['cdi-spec-dirs', 'cgroup-parent', 'containerd', 'containerd-namespace', 'containerd-plugin-namespace'],
+      ...['cpu-rt-period', 'cpu-rt-runtime', 'cri-containerd', 'data-root', 'debug', 'default-address-pools'],
+      ...['default-cgroupns-mode', 'default-gateway', 'default-gateway-v6', 'default-ipc-mode', 'default-network-opts'],
+      ...['default-runtime', 'default-shm-size', 'default-ulimits', 'dns', 'dns-opts', 'dns-search', 'exec-opts'],
+      ...['exec-root', 'experimental', 'features', 'fixed-cidr', 'fixed-cidr-v6', 'group', 'host-gateway-ip'],
+      ...['host-gateway-ips', 'hosts', 'icc', 'init', 'init-path', 'insecure-registries', 'ip', 'ip-forward'],
+      ...['ip-forward-no-drop', 'ip-masq', 'ip6tables', 'iptables', 'ipv6', 'labels', 'live-restore', 'log-driver'],
+      ...['log-format', 'log-level', 'log-opts', 'max-concurrent-downloads', 'max-concurrent-uploads'],
+      ...['max-download-attempts', 'metrics-addr', 'mtu', 'network-control-plane-mtu', 'network-diagnostic-port'],
+      ...['no-new-privileges', 'node-generic-resources', 'pidfile', 'proxies', 'raw-logs', 'registry-mirrors'],
+      ...['rootless', 'runtimes', 'seccomp-profile', 'selinux-enabled', 'shutdown-timeout', 'storage-driver'],
+      ...['storage-opts', 'swarm-default-advertise-addr', 'swarm-raft-election-tick', 'swarm-raft-heartbeat-tick'],
+      ...[
+        'tls',
+        'tlscacert',
+        'tlscert',
+        'tlskey',
+        'tlsverify',
+        'userland-proxy',
+        'userland-proxy-path',
+        'userns-remap',
+      ],
+    ];
+    const told = (key: string): string => {
+      // Of no kind that any key takes: what is refused is the value, or the key by its name.
+      writeFileSync(file, JSON.stringify({ [key]: [null] }));
+      try {
+        load();
+        return '';
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    expect(keys.filter((key) => told(key).includes("don't match"))).toEqual([]);
+    expect(told('no-such-key')).toContain("don't match any configuration option: no-such-key");
+  });
+
+  it('takes or names dockerd’s flags that change nothing here', () => {
+    expect(
+      load('--userland-proxy=false', '--storage-driver', 'overlay2', '--exec-opt', 'native.cgroupdriver=cgroupfs'),
+    ).toMatchObject({ cgroupDriver: 'cgroupfs' });
+    expect(() => load('--containerd', '/run/containerd/containerd.sock')).toThrow(
+      '--containerd is not supported: no containerd daemon is used',
+    );
+    expect(() => load('--exec-opt', 'isolation=hyperv')).toThrow('native.cgroupdriver=systemd is expected');
+  });
+
   it('refuses a setting that stands in both places', () => {
     writeFileSync(file, '{"mtu": 1400}');
     expect(() => load('--mtu', '1300')).toThrow('specified both as a flag and in the configuration file: mtu');

@@ -2,6 +2,7 @@
  * Checks a Config and a HostConfig before a container is made, with dockerd's wording, and fills in what dockerd fills in
  * (visible in inspect). Pure: mounts are checked in volume/mounts.ts, networks by the networks.
  */
+import { isIP } from 'node:net';
 import { posix } from 'node:path';
 import type { Config } from '../../config/config.ts';
 import { invalid } from '../../errors.ts';
@@ -21,7 +22,11 @@ export interface HostConfigCheck<H extends HostSettings> {
 
 type DaemonConfig = Pick<
   Config,
-  'defaultShmSize' | 'noNewPrivileges' | 'defaultRuntime' | 'runtimes' | 'usernsRemap' | 'ipForward'
+  | 'defaultShmSize'
+  | 'defaultIpcMode'
+  | 'defaultCgroupnsMode'
+  | 'noNewPrivileges'
+  | 'defaultRuntime' | 'runtimes' | 'usernsRemap' | 'ipForward'
 >;
 
 /** What dockerd fills in at create. */
@@ -33,8 +38,8 @@ export function adaptHostConfig<H extends HostSettings>(given: H, host: HostFact
     NetworkMode: given.NetworkMode || 'default',
     MemorySwap: memory > 0 && !given.MemorySwap ? memory * 2 : given.MemorySwap,
     ShmSize: given.ShmSize || daemon.defaultShmSize,
-    IpcMode: given.IpcMode || 'private',
-    CgroupnsMode: given.CgroupnsMode || (unified ? 'private' : 'host'),
+    IpcMode: given.IpcMode || daemon.defaultIpcMode,
+    CgroupnsMode: given.CgroupnsMode || daemon.defaultCgroupnsMode || (unified ? 'private' : 'host'),
     OomKillDisable: given.OomKillDisable ?? false,
     Runtime: given.Runtime || daemon.defaultRuntime,
   };
@@ -63,7 +68,8 @@ function checkModes(settings: HostSettings): void {
   if (!plain(settings.CgroupnsMode, 'private', 'host')) {
     throw invalid(`invalid cgroup namespace mode: ${settings.CgroupnsMode}`);
   }
-  if (!plain(settings.Isolation, 'default')) throw invalid(`invalid isolation '${settings.Isolation}' on linux`);
+  if (!plain(settings.Isolation, 'default'))
+    throw invalid(`invalid isolation (${settings.Isolation}): linux only supports 'default'`);
 }
 
 const JOINED_NETWORK_CONFLICTS: readonly [string, (config: ContainerSettings, settings: HostSettings) => unknown][] = [
@@ -225,6 +231,7 @@ export function validateHostConfig<H extends HostSettings>(
 ): HostConfigCheck<H> {
   checkRestartPolicy(given);
   for (const entry of given.ExtraHosts ?? []) checkExtraHost(entry);
+  for (const server of given.Dns ?? []) if (!isIP(server)) throw invalid(`bad nameserver address ${server}`);
   checkPorts(given);
   checkCapabilities(given, host.capabilities);
   if (Object.keys(given.Annotations ?? {}).includes('')) {
