@@ -31,6 +31,9 @@ const SCHEMA_1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/;
 const LAYER =
   /^application\/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+gzip|\+zstd)?|docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:[.+]gzip|[.+]zstd)?)$/;
 
+/** Layers that their makers let nobody pass on: registries have only where to get them. */
+export const isForeign = (mediaType: string): boolean => /\.(?:foreign\.diff|nondistributable\.v1)\./.test(mediaType);
+
 export interface ImageManifest {
   kind: 'image';
   mediaType: string;

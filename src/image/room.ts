@@ -84,6 +84,7 @@ export async function createImageRoom(deps: RoomDeps & { users: ImageUsers }): P
       await layers.boot();
       await rootfs.boot();
       catalog.boot(() => rootfs.stacksInUse());
+      await catalog.vouch();
       // Garbage of the last life must not keep the daemon from serving.
       void catalog.collect().catch((error: unknown) => log.warn({ err: error }, 'collecting content failed'));
     },
@@ -92,6 +93,7 @@ export async function createImageRoom(deps: RoomDeps & { users: ImageUsers }): P
       await catalog.collected();
       await rootfs.stop();
       await layers.stop();
+      await content.close();
       await catalog.settled();
     },
     routes(api) {

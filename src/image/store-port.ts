@@ -1,4 +1,5 @@
 /** Inside the images' room: what pull, push, load and save need of the content and of the catalog of images. */
+import type { BlobWriter } from './content/writers.ts';
 import type { Image } from './port.ts';
 
 export interface Descriptor {
@@ -27,8 +28,12 @@ export interface ContentStore {
   write(bytes: Uint8Array, expected?: string): Promise<string>;
   /** Path of the half-fetched blob of this digest (may not exist, may survive a restart); only one writer at a time. */
   ingestPath(digest: string): string;
-  /** Takes over a file whose digest and size the caller verified: fsync, rename into place. */
+  /** Takes over a file whose digest and size the caller verified. It is synced behind that. */
   commitIngest(digest: string): Promise<void>;
+  /** Removes half-fetched blobs that are too old or (`all`) that nobody works on. Returns their bytes. */
+  sweepIngest(now: number, all?: boolean): Promise<number>;
+  /** Writes and hashes files outside of the event loop. */
+  readonly writers: { open(path: string, from?: number): BlobWriter };
   lease(): Lease;
 }
 

@@ -7,7 +7,6 @@ import type { Image, PullOptions, RegistryAuth } from './port.ts';
 import { Pulls } from './pull/pulls.ts';
 import { Pushes, type PushOptions } from './push/pushes.ts';
 import type { Reference } from './reference.ts';
-import { Digester } from './registry/digester.ts';
 import { Downloads } from './registry/downloads.ts';
 import { type DistributionInspect, inspectDistribution } from './registry/inspect.ts';
 import { login, type LoginAnswer } from './registry/login.ts';
@@ -40,10 +39,9 @@ export type TransferDeps = RoomDeps & {
 export function createTransfers(deps: TransferDeps): Transfers {
   const { config, clock, content } = deps;
   const registries = new Registries({ config, clock, tuning: deps.tuning });
-  const digester = new Digester();
   const downloads = new Downloads({
     content,
-    digester,
+    writers: content.writers,
     slots: new Slots(config.maxConcurrentDownloads),
     retries: registries.retries,
   });
@@ -62,7 +60,7 @@ export function createTransfers(deps: TransferDeps): Transfers {
     },
     async stop() {
       await downloads.close();
-      await Promise.all([registries.close(), digester.close()]);
+      await registries.close();
     },
   };
   return transfers;

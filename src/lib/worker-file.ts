@@ -10,3 +10,6 @@ export function workerFile(path: string): string {
   const file = bundled ? `./${path.replaceAll('/', '-').replace(/\.ts$/, '.mjs')}` : `../${path}`;
   return fileURLToPath(new URL(file, import.meta.url));
 }
+
+/** Niceness of threads that move bytes (Linux has it by thread): the event loop answers first. */
+export const BEHIND_THE_LOOP = 5;

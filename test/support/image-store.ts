@@ -37,6 +37,7 @@ export async function testImageStore(directory?: string) {
     async dispose(): Promise<void> {
       await rootfs.stop();
       await layers.stop();
+      await content.close();
       await catalog.settled();
       if (!directory) await rm(root, { recursive: true, force: true });
     },

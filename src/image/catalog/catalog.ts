@@ -172,6 +172,10 @@ export class ImageCatalog implements Catalog {
     const size = diffIds.reduce((sum, diffId) => sum + this.#layers.record(diffId).size, 0);
     const manifest = image.manifest ?? (await writeManifest(this.#content, { id, config, blobs: image.blobs }));
     const parent = image.parent ?? known?.parent;
+    const needed = [id, manifest.digest, ...image.blobs.map(({ digest }) => digest)];
+    if (image.index) needed.push(image.index.digest);
+    await this.#content.synced(needed);
+    this.#content.used(needed);
     this.#put(id, {
       config,
       manifest,
@@ -282,14 +286,25 @@ export class ImageCatalog implements Catalog {
 
   /** Digests of all blobs that images and layers refer to. */
   #blobs(): Set<string> {
+    const kept = this.#blobsOfImages();
+    for (const { record } of this.#layers.all()) kept.add(record.blob.digest);
+    return kept;
+  }
+
+  #blobsOfImages(): Set<string> {
     const kept = new Set<string>();
     for (const [id, record] of this.#images) {
       kept.add(id).add(record.manifest.digest);
       if (record.index) kept.add(record.index.digest);
       for (const blob of record.blobs) kept.add(blob.digest);
     }
-    for (const { record } of this.#layers.all()) kept.add(record.blob.digest);
     return kept;
+  }
+
+  /** Before anything is asked of a daemon that starts: which blobs may be believed. */
+  async vouch(): Promise<void> {
+    if (this.#store.incomplete) return;
+    await this.#content.distrust({ byImages: this.#blobsOfImages(), all: this.#blobs() }, this.#clock.now());
   }
 
   #document(): object {

@@ -35,7 +35,7 @@ export async function collectGarbage(
   const blobs = fresh(marks.generation, marks.blobs);
   for (const digest of content.digests()) {
     if (content.leased(digest) || blobs().has(digest)) continue;
-    deletedBytes += await content.delete(digest);
+    deletedBytes += await content.drop(digest);
   }
   return { deletedBytes };
 }

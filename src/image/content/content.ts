@@ -1,18 +1,24 @@
 /**
  * Blobs in an OCI image layout (image-spec image-layout.md), so that skopeo and umoci read the store as it is. A blob
- * enters by rename after fsync: what has a name is whole. Half-fetched ones wait in ingest/, named by digest.
+ * enters by rename when it is whole and verified; it is synced behind that, and whoever makes a record that names it waits
+ * for the sync. Half-fetched ones wait in ingest/, named by digest, and so do whole ones that no image came to use.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { open, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internal, invalid, notFound } from '../../errors.ts';
+import { Lanes } from '../../lib/lanes.ts';
 import type { ContentStore, Lease } from '../store-port.ts';
-import { diskFull, isDiskFull, spaceGuard } from './space.ts';
+import { BlobWriters } from './writers.ts';
 
 /** Documents (manifests, configs) larger than this are refused. */
 const DOCUMENT_LIMIT = 8 << 20;
 const STALE_INGEST_MS = 24 * 3600 * 1000;
+/** How long a whole blob that no image came to use is worth keeping, from when it was fetched. */
+const KEPT_MS = 3600 * 1000;
+/** A smaller one is fetched again sooner than it is looked for. */
+const KEPT_BYTES = 64 << 10;
 
 const hexOf = (digest: string): string => {
   const match = /^sha256:([0-9a-f]{64})$/.exec(digest);
@@ -38,6 +44,12 @@ export class BlobStore implements ContentStore {
   /** Digest → bytes of every whole blob. */
   #sizes = new Map<string, number>();
   #leases = new Map<string, number>();
+  /** Fetched in this life, and not yet part of an image. */
+  #fetched = new Set<string>();
+  #syncing = new Map<string, Promise<void>>();
+  /** One at a time: syncs would take all threads that files and decompression are served by. */
+  #syncs = new Lanes();
+  readonly writers = new BlobWriters();
 
   constructor(directory: string) {
     this.directory = directory;
@@ -53,11 +65,39 @@ export class BlobStore implements ContentStore {
   /** Writes the layout's mark, and removes temporary files and old half-fetched blobs. */
   async boot(now: number): Promise<void> {
     await writeFile(join(this.directory, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-    for (const name of await readdir(this.#ingest)) {
-      const path = join(this.#ingest, name);
-      const { mtimeMs } = await stat(path);
-      if (name.startsWith('tmp-') || now - mtimeMs > STALE_INGEST_MS) await rm(path, { recursive: true, force: true });
+    for (const name of await readdir(this.#ingest))
+      if (name.startsWith('tmp-')) await rm(join(this.#ingest, name), { recursive: true, force: true });
+    await this.sweepIngest(now);
+  }
+
+  /**
+   * At start, blobs that no record names may be whole or cut by a power failure: none is believed. Those that were fetched
+   * a while ago wait in ingest/ to be verified by the pull that wants them, as those will whose layers no image uses; the
+   * others go.
+   */
+  async distrust(needed: { byImages: ReadonlySet<string>; all: ReadonlySet<string> }, now: number): Promise<void> {
+    for (const digest of this.digests()) {
+      if (needed.byImages.has(digest)) continue;
+      const { mtimeMs } = await stat(this.path(digest));
+      const isFresh = now - mtimeMs < KEPT_MS;
+      if (isFresh) this.#fetched.add(digest);
+      if (!needed.all.has(digest)) await this.drop(digest);
     }
+  }
+
+  /** Removes what waited too long to be wanted again, or (`all`) whatever nobody works on. Returns its bytes. */
+  async sweepIngest(now: number, all = false): Promise<number> {
+    let freed = 0;
+    for (const name of await readdir(this.#ingest)) {
+      if (name.startsWith('tmp-') || this.leased(`sha256:${name}`)) continue;
+      const path = join(this.#ingest, name);
+      const found = await stat(path).catch(() => undefined);
+      if (!found || (!all && now - found.mtimeMs <= STALE_INGEST_MS)) continue;
+      if (this.leased(`sha256:${name}`)) continue;
+      await rm(path, { force: true });
+      freed += found.size;
+    }
+    return freed;
   }
 
   has(digest: string): boolean {
@@ -99,6 +139,7 @@ export class BlobStore implements ContentStore {
     try {
       await writeFile(temporary, bytes, { mode: 0o600 });
       await this.#take(temporary, digest);
+      await this.synced([digest]);
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
@@ -109,29 +150,18 @@ export class BlobStore implements ContentStore {
   /** Takes in bytes of any number; the digest is found on the way, and leased before the blob is there. */
   async writeStream(source: AsyncIterable<Uint8Array>, lease: Lease): Promise<{ digest: string; size: number }> {
     const temporary = this.#temporary();
-    const hash = createHash('sha256');
-    const written = spaceGuard(this.#ingest);
-    let size = 0;
+    const writer = this.writers.open(temporary);
     try {
-      const handle = await open(temporary, 'wx', 0o600);
-      try {
-        for await (const chunk of source) {
-          hash.update(chunk);
-          written(chunk.length);
-          size += chunk.length;
-          for (let at = 0; at < chunk.length;) at += (await handle.write(chunk, at)).bytesWritten;
-        }
-      } finally {
-        await handle.close();
-      }
-      const digest = `sha256:${hash.digest('hex')}`;
+      for await (const chunk of source) await writer.write(chunk);
+      const { digest, size } = await writer.finish();
       lease.add(digest);
       if (this.has(digest)) await unlink(temporary);
       else await this.#take(temporary, digest);
       return { digest, size };
     } catch (error) {
+      writer.abandon();
       await rm(temporary, { force: true });
-      throw isDiskFull(error) ? diskFull() : error;
+      throw error;
     }
   }
 
@@ -141,6 +171,17 @@ export class BlobStore implements ContentStore {
 
   async commitIngest(digest: string): Promise<void> {
     await this.#take(this.ingestPath(digest), digest);
+    this.#fetched.add(digest);
+  }
+
+  /** Everything of these that is here survives a power failure from now on. */
+  async synced(digests: Iterable<string>): Promise<void> {
+    for (const digest of digests) await this.#syncing.get(digest);
+  }
+
+  /** They are part of an image: when it goes, they go at once. */
+  used(digests: Iterable<string>): void {
+    for (const digest of digests) this.#fetched.delete(digest);
   }
 
   lease(): Lease {
@@ -166,13 +207,35 @@ export class BlobStore implements ContentStore {
     return this.#leases.has(digest);
   }
 
+  /** Lets go of a blob that nobody needs: one that a pull fetched and did not come to use waits for the next pull. */
+  async drop(digest: string): Promise<number> {
+    const size = this.#sizes.get(digest);
+    if (size === undefined || !this.#fetched.has(digest)) return await this.delete(digest);
+    await this.#setAside(digest);
+    return size;
+  }
+
   /** Deletes a blob. Returns its bytes, 0 when it was not there. */
   async delete(digest: string): Promise<number> {
     const size = this.#sizes.get(digest);
     if (size === undefined) return 0;
     this.#sizes.delete(digest);
+    this.#fetched.delete(digest);
     await rm(this.path(digest), { force: true });
     return size;
+  }
+
+  /** Waits for the syncs that are under way, and ends the thread that writes. */
+  async close(): Promise<void> {
+    await this.writers.close();
+    await Promise.allSettled(this.#syncing.values());
+  }
+
+  async #setAside(digest: string): Promise<void> {
+    if ((this.#sizes.get(digest) ?? 0) < KEPT_BYTES) return void (await this.delete(digest));
+    this.#sizes.delete(digest);
+    this.#fetched.delete(digest);
+    await rename(this.path(digest), this.ingestPath(digest));
   }
 
   #temporary(): string {
@@ -180,17 +243,29 @@ export class BlobStore implements ContentStore {
   }
 
   async #take(file: string, digest: string): Promise<void> {
-    const handle = await open(file, 'r');
-    let size: number;
+    const { size } = await stat(file);
+    await rename(file, this.path(digest));
+    this.#sizes.set(digest, size);
+    const syncing = this.#syncs
+      .run('', () => this.#sync(digest))
+      .finally(() => {
+        if (this.#syncing.get(digest) === syncing) this.#syncing.delete(digest);
+      });
+    syncing.catch(() => {});
+    this.#syncing.set(digest, syncing);
+  }
+
+  async #sync(digest: string): Promise<void> {
+    // One that went again meanwhile is nobody's any more.
+    if (!this.has(digest)) return;
+    const handle = await open(this.path(digest), 'r').catch(() => undefined);
+    if (!handle) return;
     try {
-      await handle.sync();
-      size = (await handle.stat()).size;
+      await handle.datasync();
     } finally {
       await handle.close();
     }
-    await rename(file, this.path(digest));
     await syncDirectory(this.#blobs);
-    this.#sizes.set(digest, size);
   }
 }
 

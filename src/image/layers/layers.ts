@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream, mkdirSync, readFileSync } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, rename, rm, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { MessageChannel } from 'node:worker_threads';
 import { createGzip } from 'node:zlib';
 import type { Logger } from 'pino';
@@ -46,6 +47,7 @@ interface Unpacking {
 
 const IDLE_WORKER_MS = 10_000;
 const SYNC_DEADLINE_MS = 600_000;
+const SYNC_PAUSE_MS = 2_000;
 export const GZIP_LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip';
 export const PLAIN_LAYER = 'application/vnd.oci.image.layer.v1.tar';
 
@@ -254,6 +256,9 @@ export class OverlayLayers implements LayerStore {
 
   async #sync(): Promise<void> {
     for (;;) {
+      // While layers come in, a sync of them would only stand in their way.
+      await setTimeout(SYNC_PAUSE_MS, undefined, { signal: this.#stopping.signal, ref: false });
+      if (this.#unpacking.size) continue;
       const fresh = this.#records.all().filter(({ record }) => record.unsynced !== undefined);
       if (!fresh.length) return;
       await runTool('sync', ['-f', this.directory], { deadline: SYNC_DEADLINE_MS, signal: this.#stopping.signal });

@@ -4,8 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import type { MessagePort } from 'node:worker_threads';
+import { setPriority } from 'node:os';
+import { isMainThread, type MessagePort } from 'node:worker_threads';
 import { DaemonError, type ErrorKind } from '../../errors.ts';
+import { BEHIND_THE_LOOP } from '../../lib/worker-file.ts';
 import { diskFull, isDiskFull, spaceGuard } from '../content/space.ts';
 import { decompress } from '../../tar/decompress.ts';
 import { LayerExtractor } from '../../tar/extract.ts';
@@ -24,6 +26,8 @@ export type UnpackResult =
   | { ok: false; kind: ErrorKind; code?: string; message: string };
 
 const PROGRESS_EVERY_MS = 100;
+/** Smaller buffers may be shared with others. */
+const LARGE = 1 << 20;
 
 async function extract(task: UnpackTask): Promise<UnpackResult> {
   const file = createReadStream(task.blob, { highWaterMark: 1 << 20 });
@@ -33,10 +37,11 @@ async function extract(task: UnpackTask): Promise<UnpackResult> {
   const written = spaceGuard(task.target);
   let told = performance.now();
   try {
-    for await (const chunk of await decompress(file)) {
-      hash.update(chunk as Buffer);
-      written((chunk as Buffer).length);
-      parser.write(chunk as Buffer);
+    for await (const chunk of (await decompress(file)) as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      written(chunk.length);
+      parser.write(chunk);
+      giveBack(chunk);
       if (performance.now() - told < PROGRESS_EVERY_MS) continue;
       told = performance.now();
       task.progress?.postMessage(file.bytesRead);
@@ -51,6 +56,15 @@ async function extract(task: UnpackTask): Promise<UnpackResult> {
   }
 }
 
+/**
+ * Frees a piece's memory now, not when the collector comes by: this thread makes little other garbage. The last piece of a
+ * buffer is the end of it; whoever made it has gone on to another one.
+ */
+function giveBack({ buffer, byteOffset, length }: Buffer): void {
+  const own = buffer as ArrayBuffer;
+  if (own.byteLength >= LARGE && byteOffset + length === own.byteLength) own.transfer(0);
+}
+
 /** What came from the archive's bytes is the archive's fault; what the kernel refused is the world's. */
 function failure(error: unknown): UnpackResult {
   if (isDiskFull(error)) return failure(diskFull());
@@ -59,6 +73,8 @@ function failure(error: unknown): UnpackResult {
   const broken = code === 'ENAMETOOLONG' || /^(Z_|ZSTD_)/.test(code ?? '');
   return { ok: false, kind: broken ? 'invalid' : 'internal', code: broken ? 'bad-archive' : code, message };
 }
+
+if (!isMainThread) setPriority(BEHIND_THE_LOOP);
 
 export default async function unpack(task: UnpackTask): Promise<UnpackResult> {
   try {

@@ -85,6 +85,7 @@ export class Pulls {
         lease.release();
         reactor.remove('pull', id);
         if (result.kind === 'done') this.#publish(ref, result.image);
+        else void this.#tidy(result);
         return result;
       });
     const pull: Pull = {
@@ -99,6 +100,19 @@ export class Pulls {
     };
     this.#running.set(key, pull);
     return pull;
+  }
+
+  /** Takes away what a pull that did not end well has unpacked; what it has fetched waits for the next try, unless the disk is full. */
+  async #tidy(outcome: PullOutcome): Promise<void> {
+    const { catalog, downloads, content, clock, log } = this.#deps;
+    try {
+      await downloads.left();
+      await catalog.collect();
+      const isDiskFull = outcome.kind === 'failed' && outcome.error.code === 'disk-full';
+      if (isDiskFull) await content.sweepIngest(clock.now(), true);
+    } catch (error) {
+      log.warn({ err: error }, 'what a pull left could not be taken away');
+    }
   }
 
   #publish(ref: Reference, image: Image): void {

@@ -1,9 +1,10 @@
-/** Fetches one blob into a file, going on from what the file already holds, and has it hashed beside that. */
-import { open, stat } from 'node:fs/promises';
-import { DaemonError, internal } from '../../errors.ts';
+/** Fetches one blob into a file, going on from what the file already holds; it is written and hashed in a worker thread. */
+import type { Readable } from 'node:stream';
+import { stat } from 'node:fs/promises';
+import { DaemonError } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
+import type { BlobWriter } from '../content/writers.ts';
 import type { Descriptor } from '../store-port.ts';
-import type { Digester, Following } from './digester.ts';
 import { BrokenAnswer, ConnectionFailure, connectionFailure, RegistryRefusal } from './failure.ts';
 import { withRetries } from './retry.ts';
 import type { RegistrySession } from './session.ts';
@@ -13,7 +14,7 @@ export interface BlobFetch {
   session: Pick<RegistrySession, 'open'>;
   blob: Descriptor;
   path: string;
-  digester: Digester;
+  writers: { open(path: string, from?: number): BlobWriter };
   retries: { attempts: number; backoffMs: number; clock: Clock };
   signal: AbortSignal;
   onProgress(current: number): void;
@@ -24,84 +25,83 @@ export interface FetchedFile {
   /** Some of it was there before: a wrong digest may be the fault of that part. */
   resumed: boolean;
   digest(): Promise<string>;
-  abandon(): void;
+}
+
+/** The file as far as it was handed to its writer. */
+interface Growing {
+  at: number;
+  writer: BlobWriter;
 }
 
 export async function fetchBlob(fetch: BlobFetch): Promise<FetchedFile> {
-  const { blob, path, digester, signal, retries, onRetry } = fetch;
-  const resumed = (await sizeOf(path)) > 0;
-  const hash: { now: Following } = { now: digester.follow(path) };
+  const { blob, path, writers, signal, retries, onRetry } = fetch;
+  const there = await sizeOf(path);
+  const from = there <= blob.size ? there : 0;
+  const file: Growing = { at: from, writer: writers.open(path, from) };
   try {
-    await withRetries({ ...retries, signal, onRetry: (_, delay) => onRetry(delay) }, () => fetchRest(fetch, hash));
+    await withRetries({ ...retries, signal, onRetry: (_, delay) => onRetry(delay) }, () => fetchRest(fetch, file));
   } catch (error) {
-    hash.now.abandon();
+    file.writer.abandon();
     throw error;
   }
-  return { resumed, digest: () => hash.now.finish(blob.size), abandon: () => hash.now.abandon() };
+  return { resumed: from > 0, digest: async () => (await file.writer.finish()).digest };
 }
 
 /** One try: what is missing, or everything where the registry knows no ranges. */
-async function fetchRest(fetch: BlobFetch, hash: { now: Following }): Promise<void> {
-  const { session, blob, path, digester, signal } = fetch;
-  const there = await sizeOf(path);
-  if (there === blob.size && there > 0) return hash.now.written(there);
-  const wanted = there < blob.size ? there : 0;
-  const answer = await session.open(blob.digest, wanted, signal).catch((error: unknown) => {
+async function fetchRest(fetch: BlobFetch, file: Growing): Promise<void> {
+  const { session, blob, path, writers, signal } = fetch;
+  if (file.at === blob.size && file.at > 0) return;
+  const answer = await session.open(blob, file.at, signal).catch((error: unknown) => {
     if (!(error instanceof RegistryRefusal && error.status === 416)) throw error;
-    return session.open(blob.digest, 0, signal);
-  });
-  if (answer.offset < there) {
-    hash.now.abandon();
-    hash.now = digester.follow(path);
-  }
-  const file = await open(path, answer.offset > 0 ? 'r+' : 'w', 0o600).catch((error: unknown) => {
-    discard(answer.body);
-    throw internal(`failed to write the download: ${(error as Error).message}`, { cause: error });
+    return session.open(blob, 0, signal);
   });
   try {
-    await append(fetch, file, answer, hash.now);
+    if (answer.offset < file.at) {
+      file.writer.abandon();
+      file.writer = writers.open(path);
+      file.at = 0;
+    }
+    await append(fetch, file, answer.body);
   } finally {
     discard(answer.body);
-    await file.close();
   }
 }
 
-async function append(
-  { blob, onProgress }: BlobFetch,
-  file: { write(chunk: Uint8Array, offset: number, length: number, position: number): Promise<unknown> },
-  { body, offset }: Awaited<ReturnType<RegistrySession['open']>>,
-  hash: Following,
-): Promise<void> {
+async function append({ blob, onProgress }: BlobFetch, file: Growing, body: Readable): Promise<void> {
   const request = `Get blob ${blob.digest}`;
-  let at = offset;
-  const chunks = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await chunks.next().catch((error: unknown) => {
-      throw error instanceof DaemonError ? error : connectionFailure(request, error);
-    });
-    if (next.done) break;
-    if (at + next.value.length > blob.size)
+  const { writer } = file;
+  await eachPiece(body, (piece) => {
+    if (file.at + piece.length > blob.size)
       throw new BrokenAnswer(`${request}: more than the ${blob.size} bytes of its descriptor`);
-    await writeAll(file, next.value, at);
-    at += next.value.length;
-    hash.written(at);
-    onProgress(at);
-  }
-  if (at < blob.size)
-    throw new ConnectionFailure(`${request}: unexpected EOF after ${at} of ${blob.size} bytes`, true, undefined);
+    file.at += piece.length;
+    const room = writer.write(piece, true);
+    onProgress(file.at);
+    return room;
+  }).catch((error: unknown) => {
+    throw error instanceof DaemonError || error instanceof BrokenAnswer ? error : connectionFailure(request, error);
+  });
+  if (file.at < blob.size)
+    throw new ConnectionFailure(`${request}: unexpected EOF after ${file.at} of ${blob.size} bytes`, true, undefined);
 }
 
-async function writeAll(file: Parameters<typeof append>[1], chunk: Buffer, position: number): Promise<void> {
-  try {
-    for (let done = 0; done < chunk.length;) {
-      const { bytesWritten } = (await file.write(chunk, done, chunk.length - done, position + done)) as {
-        bytesWritten: number;
-      };
-      done += bytesWritten;
-    }
-  } catch (error) {
-    throw internal(`failed to write the download: ${(error as Error).message}`, { cause: error });
-  }
+/** Each piece as it came; an iterator over the stream would copy what piled up into one. */
+function eachPiece(body: Readable, take: (piece: Buffer) => Promise<void> | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    body.on('error', reject);
+    body.on('end', resolve);
+    body.on('close', () => reject(body.errored ?? Object.assign(new Error('aborted'), { code: 'UND_ERR_SOCKET' })));
+    body.on('data', (piece: Buffer) => {
+      try {
+        const room = take(piece);
+        if (!room) return;
+        body.pause();
+        room.then(() => body.resume(), reject);
+      } catch (error) {
+        reject(error);
+        body.pause();
+      }
+    });
+  });
 }
 
 const sizeOf = (path: string): Promise<number> =>

@@ -4,12 +4,11 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { cancelled } from '../../errors.ts';
+import { cancelled, DaemonError } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { Lanes } from '../../lib/lanes.ts';
 import type { ContentStore, Descriptor } from '../store-port.ts';
-import { fetchBlob } from './blob-file.ts';
-import type { Digester } from './digester.ts';
+import { fetchBlob, type BlobFetch } from './blob-file.ts';
 import { BrokenAnswer } from './failure.ts';
 import type { RegistrySession } from './session.ts';
 import type { Slots } from './slots.ts';
@@ -31,7 +30,7 @@ export interface Download {
 
 export interface DownloadsDeps {
   content: Pick<ContentStore, 'has' | 'ingestPath' | 'commitIngest'>;
-  digester: Digester;
+  writers: BlobFetch['writers'];
   slots: Slots;
   retries: { attempts: number; backoffMs: number; clock: Clock };
 }
@@ -54,6 +53,8 @@ const step = (): Step => {
 
 export class Downloads {
   #transfers = new Map<string, Transfer>();
+  /** Transfers that nobody wants any more, until they have let go of their files. */
+  #leaving = new Set<Promise<void>>();
   /** A blob's file has one writer: a transfer that was left lets go of it before the next begins. */
   #lanes = new Lanes();
   #deps: DownloadsDeps;
@@ -74,8 +75,16 @@ export class Downloads {
         if (!transfer.listeners.delete(listener) || transfer.listeners.size > 0) return;
         this.#forget(blob.digest, transfer);
         transfer.controller.abort(cancelled('the download was cancelled'));
+        const ended = transfer.committed.promise;
+        this.#leaving.add(ended);
+        void ended.catch(() => {}).finally(() => this.#leaving.delete(ended));
       },
     };
+  }
+
+  /** Whatever was left so far has ended. */
+  async left(): Promise<void> {
+    await Promise.allSettled(this.#leaving);
   }
 
   /** Ends all transfers and waits until their files are closed. */
@@ -120,6 +129,10 @@ export class Downloads {
     try {
       await mkdir(dirname(path), { recursive: true });
       await this.#fetchVerified(session, blob, path, transfer, release);
+    } catch (error) {
+      // Half a blob that waits to be continued would keep the disk full.
+      if (error instanceof DaemonError && error.code === 'disk-full') await rm(path, { force: true });
+      throw error;
     } finally {
       release();
     }
@@ -135,10 +148,10 @@ export class Downloads {
     transfer: Transfer,
     release: () => void,
   ): Promise<void> {
-    const { digester, retries } = this.#deps;
+    const { writers, retries } = this.#deps;
     for (let resumed = true; resumed;) {
       const fetched = await fetchBlob({
-        ...{ session, blob, path, digester, retries },
+        ...{ session, blob, path, writers, retries },
         signal: transfer.controller.signal,
         onProgress: (current) => transfer.listeners.forEach((listener) => listener.progress(current)),
         onRetry: (delay) => transfer.listeners.forEach((listener) => listener.retry(delay)),

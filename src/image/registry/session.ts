@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { unauthorized } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { RegistryAuth } from '../port.ts';
-import { ACCEPT_MANIFESTS } from '../manifest.ts';
+import { ACCEPT_MANIFESTS, isForeign } from '../manifest.ts';
 import { isDigest } from '../reference.ts';
 import type { Descriptor } from '../store-port.ts';
 import type { Authority } from './auth.ts';
@@ -15,7 +15,7 @@ import type { Endpoint } from './endpoints.ts';
 import { BrokenAnswer, RegistryRefusal } from './failure.ts';
 import { refusalOf } from './refusal.ts';
 import { withRetries } from './retry.ts';
-import { type Answer, discard, type Exchange, readBody, requestText, type Transport } from './transport.ts';
+import { type Answer, discard, type Exchange, placeOf, readBody, requestText, type Transport } from './transport.ts';
 
 export interface SessionOptions {
   transport: Transport;
@@ -35,6 +35,12 @@ export interface Call {
   /** Called for each try. */
   body?: () => string | Uint8Array | Readable;
   signal: AbortSignal;
+}
+
+export interface OpenBlob {
+  body: Readable;
+  /** Of the body's first byte. */
+  offset: number;
 }
 
 export interface ReceivedManifest {
@@ -151,10 +157,30 @@ export class RegistrySession {
     });
   }
 
-  /** A blob from `offset` on. A registry that knows no ranges answers from the start; `offset` in the answer tells. */
-  async open(digest: string, offset: number, signal: AbortSignal): Promise<{ body: Readable; offset: number }> {
+  /**
+   * A blob from `offset` on. A registry that knows no ranges answers from the start; `offset` in the answer tells. A foreign
+   * layer that is not here is fetched from where its descriptor says, without credentials.
+   */
+  async open(blob: Descriptor, offset: number, signal: AbortSignal): Promise<OpenBlob> {
+    const home = this.url(`blobs/${blob.digest}`);
+    const elsewhere = isForeign(blob.mediaType) ? (blob.urls ?? []) : [];
+    try {
+      return await this.#open(home, offset, signal);
+    } catch (thrown) {
+      if (!elsewhere.length || !(thrown instanceof RegistryRefusal) || thrown.status !== 404) throw thrown;
+    }
+    for (const [position, place] of elsewhere.entries()) {
+      try {
+        return await this.#open(placeOf(this.endpoint, home, place), offset, signal);
+      } catch (thrown) {
+        if (signal.aborted || position === elsewhere.length - 1) throw thrown;
+      }
+    }
+    throw new BrokenAnswer(`${blob.digest} is nowhere to be had`);
+  }
+
+  async #open(url: URL, offset: number, signal: AbortSignal): Promise<OpenBlob> {
     const headers = offset > 0 ? { range: `bytes=${offset}-` } : undefined;
-    const url = this.url(`blobs/${digest}`);
     const answer = await this.call('GET', url, { headers, signal });
     if (answer.status !== 200 && answer.status !== 206) {
       discard(answer.body);

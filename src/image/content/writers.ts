@@ -1,0 +1,174 @@
+/**
+ * Files of blobs written and hashed in one worker thread, which is started when there is work and goes when there was none
+ * for a while. The event loop only hands pieces over: by transfer where they are its own, else in copies of some size.
+ */
+import { Worker } from 'node:worker_threads';
+import { internal } from '../../errors.ts';
+import { workerFile } from '../../lib/worker-file.ts';
+import { diskFull, isDiskFull } from './space.ts';
+import type { WriteAnswer, WriteOrder } from './write-worker.ts';
+
+export interface Written {
+  digest: string;
+  /** Bytes of the whole file. */
+  size: number;
+}
+
+const IDLE_MS = 10_000;
+/** What may be under way to the worker for one file. */
+const WINDOW = 4 << 20;
+const PIECE = 256 << 10;
+/** Smaller pieces are cheaper to copy than to hand over one by one. */
+const LEAST_OWN = 32 << 10;
+
+type Send = (order: WriteOrder, transfer?: ArrayBuffer[]) => void;
+
+/** One file. Calls come one after another; after an error each of them fails with it. */
+export class BlobWriter {
+  #send: Send;
+  #id: number;
+  #ended: () => void;
+  #staged: Buffer | undefined;
+  #filled = 0;
+  #underWay = 0;
+  #error: Error | undefined;
+  #wake: () => void = () => {};
+  #result = Promise.withResolvers<Written>();
+
+  constructor(id: number, send: Send, ended: () => void) {
+    this.#id = id;
+    this.#send = send;
+    this.#ended = ended;
+    this.#result.promise.catch(() => {});
+  }
+
+  /**
+   * What there is to wait for before more is written, if anything. `own`: nobody else has the piece's memory, which is taken
+   * away. Throws, or rejects, when the writing failed.
+   */
+  write(chunk: Uint8Array, own = false): Promise<void> | undefined {
+    if (this.#error) throw this.#error;
+    if (own && chunk.byteLength >= LEAST_OWN && chunk.byteLength === chunk.buffer.byteLength) {
+      this.#flush();
+      this.#give(chunk);
+    } else this.#copy(chunk);
+    return this.#underWay < WINDOW ? undefined : this.#room();
+  }
+
+  async #room(): Promise<void> {
+    while (this.#underWay >= WINDOW && !this.#error) await new Promise<void>((resolve) => (this.#wake = resolve));
+    if (this.#error) throw this.#error;
+  }
+
+  async finish(): Promise<Written> {
+    if (this.#error) throw this.#error;
+    this.#flush();
+    this.#send({ id: this.#id, kind: 'finish' });
+    return await this.#result.promise;
+  }
+
+  /** The file stays as far as it is written. */
+  abandon(): void {
+    if (this.#error) return;
+    this.#send({ id: this.#id, kind: 'abandon' });
+    this.fail(internal('the writing was abandoned'));
+  }
+
+  answered(answer: WriteAnswer): void {
+    if ('taken' in answer) {
+      this.#underWay -= answer.taken;
+      this.#wake();
+    } else if ('digest' in answer) {
+      this.#result.resolve({ digest: answer.digest, size: answer.size });
+      this.#ended();
+    } else {
+      const { code, error } = answer;
+      this.fail(isDiskFull({ code }) || code === 'disk-full' ? diskFull() : internal(error, { code }));
+    }
+  }
+
+  fail(error: Error): void {
+    this.#error = error;
+    this.#result.reject(error);
+    this.#staged = undefined;
+    this.#wake();
+    this.#ended();
+  }
+
+  #copy(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.byteLength;) {
+      this.#staged ??= Buffer.allocUnsafeSlow(PIECE);
+      const part = chunk.subarray(at, at + PIECE - this.#filled);
+      this.#staged.set(part, this.#filled);
+      this.#filled += part.byteLength;
+      at += part.byteLength;
+      if (this.#filled === PIECE) this.#flush();
+    }
+  }
+
+  #flush(): void {
+    const staged = this.#staged;
+    if (!staged) return;
+    const piece = staged.subarray(0, this.#filled);
+    this.#staged = undefined;
+    this.#filled = 0;
+    this.#give(piece);
+  }
+
+  #give(piece: Uint8Array): void {
+    this.#underWay += piece.byteLength;
+    this.#send({ id: this.#id, kind: 'data', piece }, [piece.buffer as ArrayBuffer]);
+  }
+}
+
+export class BlobWriters {
+  #worker: Worker | undefined;
+  #idle: NodeJS.Timeout | undefined;
+  #writers = new Map<number, BlobWriter>();
+  #lastId = 0;
+
+  /** Goes on after the first `from` bytes of the file, which need not exist for 0. */
+  open(path: string, from = 0): BlobWriter {
+    const id = ++this.#lastId;
+    clearTimeout(this.#idle);
+    const worker = this.#start();
+    const send: Send = (order, transfer = []) => worker.postMessage(order, transfer);
+    const writer = new BlobWriter(id, send, () => this.#ended(id));
+    this.#writers.set(id, writer);
+    send({ id, kind: 'open', path, from });
+    return writer;
+  }
+
+  #start(): Worker {
+    if (this.#worker) return this.#worker;
+    const worker = new Worker(workerFile('image/content/write-worker.ts'), { name: 'blobs' });
+    worker.unref();
+    worker.on('message', (answer: WriteAnswer) => this.#writers.get(answer.id)?.answered(answer));
+    const failed = (error?: unknown): void => {
+      if (this.#worker !== worker) return;
+      this.#worker = undefined;
+      for (const writer of this.#writers.values())
+        writer.fail(internal('the thread that writes blobs failed', { cause: error }));
+    };
+    worker.on('error', failed);
+    worker.on('exit', () => failed());
+    this.#worker = worker;
+    return worker;
+  }
+
+  #ended(id: number): void {
+    this.#writers.delete(id);
+    if (this.#writers.size > 0) return;
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => void this.close(), IDLE_MS);
+    this.#idle.unref();
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#idle);
+    const worker = this.#worker;
+    this.#worker = undefined;
+    for (const writer of this.#writers.values()) writer.fail(internal('the daemon stops'));
+    await worker?.terminate();
+  }
+}
