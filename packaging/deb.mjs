@@ -1,12 +1,25 @@
-/** `npm run package`: dist/reactord_<version>_<arch>.deb with the bundle and its own Node; needs dpkg-deb and `npm run bundle` before. */
+/**
+ * `npm run package`: dist/reactord_<version>_<arch>.deb with the bundle and its own Node; needs dpkg-deb and `npm run bundle` before.
+ * Tests ask for another --version, --compression (of dpkg-deb) and --out directory.
+ */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 
+const { values: wanted } = parseArgs({
+  options: {
+    version: { type: 'string' },
+    compression: { type: 'string', default: 'xz' },
+    out: { type: 'string', default: join(import.meta.dirname, '../dist') },
+  },
+});
+const out = resolve(wanted.out);
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
-const { version, description } = JSON.parse(readFileSync('package.json', 'utf8'));
+const { version: own, description } = JSON.parse(readFileSync('package.json', 'utf8'));
+const version = wanted.version ?? own;
 const cpu = process.arch;
 const arch = { x64: 'amd64', arm64: 'arm64' }[cpu];
 if (!arch) throw new Error(`no package for ${cpu}`);
@@ -31,7 +44,8 @@ try {
   );
   mkdirSync(join(stage, 'usr/bin'), { recursive: true });
   execFileSync('ln', ['-s', '../lib/reactord/bin/reactord', join(stage, 'usr/bin/reactord')]);
-  for (const unit of ['reactord.service', 'reactord.socket']) put(`packaging/systemd/${unit}`, `usr/lib/systemd/system/${unit}`, 0o644);
+  for (const unit of ['reactord.service', 'reactord.socket'])
+    put(`packaging/systemd/${unit}`, `usr/lib/systemd/system/${unit}`, 0o644);
   for (const script of ['postinst', 'prerm', 'postrm']) put(`packaging/debian/${script}`, `DEBIAN/${script}`, 0o755);
   writeFileSync(
     join(stage, 'DEBIAN/control'),
@@ -40,7 +54,8 @@ try {
       `Version: ${version}`,
       `Architecture: ${arch}`,
       'Maintainer: reactord maintainers <maintainers@reactord.invalid>',
-      'Depends: libc6, runc | crun, containerd | containerd.io, iproute2, nftables, util-linux, procps',
+      // Node needs the first four.
+      'Depends: libc6 (>= 2.28), libstdc++6 (>= 8), libgcc-s1, libatomic1, runc, containerd | containerd.io, iproute2, nftables, util-linux, procps',
       'Recommends: docker-cli | docker.io, git, xz-utils, tini',
       'Section: admin',
       'Priority: optional',
@@ -50,8 +65,10 @@ try {
       '',
     ].join('\n'),
   );
-  const file = `dist/reactord_${version}_${arch}.deb`;
-  execFileSync('dpkg-deb', ['--root-owner-group', '-Zxz', '--build', stage, file], { stdio: 'inherit' });
+  const file = join(out, `reactord_${version}_${arch}.deb`);
+  execFileSync('dpkg-deb', ['--root-owner-group', `-Z${wanted.compression}`, '--build', stage, file], {
+    stdio: 'inherit',
+  });
   console.log(file);
 } finally {
   rmSync(stage, { recursive: true, force: true });
