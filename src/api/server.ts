@@ -35,6 +35,8 @@ const HEADERS_MS = 30_000;
 const KEEP_ALIVE_MS = 10 * 60_000;
 /** Registry credentials come in headers. */
 const LARGEST_HEAD = 256 << 10;
+/** What is kept for a client that does not read, beside the one chunk that was too much: there may be thousands of them. */
+const UNSENT = 16 << 10;
 const CLOSE_GRACE_MS = 1000;
 const MOST_CONNECTIONS = 16_384;
 const FIRST_INHERITED_FD = 3;
@@ -160,6 +162,7 @@ function makeServer(options: ListenOptions, { secure, guarded }: Access, taken: 
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: 5000,
     noDelay: true,
+    highWaterMark: UNSENT,
     shouldUpgradeCallback: upgradeWanted,
   };
   const server: Server = secure ? createTlsServer(settings, answer) : createServer(settings, answer);

@@ -24,7 +24,7 @@ export interface ClientOptions {
 }
 
 /** Output waiting for a client beyond which the process waits too, as a pipe would make it. */
-const HIGH_WATER = 256 << 10;
+const HIGH_WATER = 64 << 10;
 
 const header = (stream: LogStream, length: number): Buffer => {
   const bytes = Buffer.alloc(8);

@@ -143,8 +143,8 @@ describe('readers that stall or vanish', () => {
     daemon.ok('run', '-d', '--name', 'calm', daemon.image, 'sh', '-c', script);
     const before = { fds: descriptors(), memory: megabytes() };
     const requests = [
-      'POST /containers/flood/attach?stream=1&stdout=1',
       'GET /containers/flood/logs?follow=1&stdout=1',
+      'POST /containers/flood/attach?stream=1&stdout=1',
       // Last: each of the others is an event to all of these.
       'GET /events',
     ];

@@ -35,7 +35,11 @@ const machines: Record<string, AnyStateMachine> = {
   network: networkMachine({ make: async () => {}, unmake: async () => {} } as never),
   volume: volumeMachine,
 };
-const points = Object.entries(machines).flatMap(([kind, machine]) => pointsOf(kind, machine));
+/** Passed through within one step of the chart: no fact tells of it. */
+const NEVER_RESTED_IN = (kind: string, name: string): boolean => kind === 'volume' && name === 'restoring';
+const points = Object.entries(machines)
+  .flatMap(([kind, machine]) => pointsOf(kind, machine))
+  .filter(({ kind, name }) => !NEVER_RESTED_IN(kind, name));
 const chosen = all ? points : points.filter(({ kind, at }) => SAMPLE.includes(`${kind} ${at}`));
 
 let daemon: TestDaemon;
@@ -120,7 +124,7 @@ const walks: Record<string, (walker: Walker) => Promise<void>> = {
     await leave(['build', '-f', join(context, 'Sleeping'), context], sleeps, { kind: 'build', state: 'cancelled' });
   },
   async network({ call, until }) {
-    await call('POST', '/networks/create', { Name: 'taken', Options: { 'com.docker.network.bridge.name': 'lo' } });
+    await call('POST', '/networks/create', { Name: 'taken', Options: { 'com.docker.network.driver.mtu': '99999' } });
     await call('POST', '/networks/create', { Name: 'net', Options: { 'com.docker.network.bridge.name': 'drill0' } });
     await call('POST', '/containers/create?name=member', {
       Image: daemon.image,
@@ -183,12 +187,6 @@ describe('a daemon killed at a transition', () => {
   it('is killed where the charts say', () => expect(chosen.length).toBeGreaterThanOrEqual(SAMPLE.length));
 
   it.each(chosen)('of its $kind, $at: the command can be repeated, nothing is left', async (point) => {
-    if (point.kind === 'volume' && point.name === 'restoring') {
-      // One that is there already when the daemon starts.
-      await daemon.restart();
-      daemon.ok('volume', 'create', 'data');
-      await daemon.kill();
-    }
     const died = await killAt(daemon, textOf(point), walks[point.kind]!);
     rmSync(join(daemon.dataRoot, 'volumes', 'taken'), { force: true });
     if (died) seen.killed++;
