@@ -14,7 +14,7 @@ import { createArchiveRoom } from './archive/room.ts';
 import { createBuildRoom } from './build/room.ts';
 import { Bus } from './bus/bus.ts';
 import type { Config } from './config/config.ts';
-import { reloaded } from './config/load.ts';
+import { liveSettings, reloaded } from './config/load.ts';
 import { type ContainerRoom, createContainerRoom } from './container/room.ts';
 import { readHostFacts } from './host/facts.ts';
 import { openUserRemap } from './host/user-remap.ts';
@@ -250,8 +250,8 @@ export function startDaemon(config: Config, log: Logger): Daemon {
         topic: 'event',
         type: 'daemon',
         action: 'reload',
-        id: '',
-        attributes: { name: parts.deps.host.hostname, 'live-restore': String(live.liveRestore) },
+        id: parts.system.id,
+        attributes: { ...liveSettings(live), name: parts.deps.host.hostname },
       });
     },
     dump: () => dumpOf(parts, root.getSnapshot().value),

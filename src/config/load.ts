@@ -183,6 +183,14 @@ export function reloaded(current: Config, next: Config): Config {
   return freeze({ ...current, ...Object.fromEntries(live) });
 }
 
+/** What a reload may change, by its keys in daemon.json: numbers and words as they are, the rest as JSON. */
+export function liveSettings(config: Config): Record<string, string> {
+  const text = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value));
+  return Object.fromEntries(
+    options.filter((option) => option.live).map((option) => [option.file, text(config[option.key])]),
+  );
+}
+
 export function helpText(): string {
   const rows = options
     .filter(({ flags }) => flags.length)

@@ -1,5 +1,5 @@
 /** The daemon as a service: how it stops, what it leaves running, what it reloads, and what it does with traces of another one. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -17,9 +17,9 @@ afterAll(async () => {
   tell({
     drill: 15,
     what: 'Shutdown, reload and traces of another daemon',
-    cases: 8,
+    cases: 13,
     outcome:
-      'containers stopped by their own signals within the time given, or left running; a third signal forces; a bad file changes nothing; a second daemon is refused; stale files are replaced',
+      'containers stopped by their own signals within the time given, or left running (live-restore, or the signal says it); a third signal forces; a bad file changes nothing; a second daemon is refused; stale files are replaced',
     where: ['test/drills/service.test.ts'],
   });
 });
@@ -33,6 +33,7 @@ interface State {
 const stateOf = async (name: string): Promise<State> =>
   (await daemon.api<{ State: State }>('GET', `/containers/${name}/json`)).json.State;
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}/fd/0`);
+const COUNT = 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done';
 const logTail = (from: number): string => daemon.log().slice(from);
 
 describe('SIGTERM', () => {
@@ -153,7 +154,61 @@ describe('SIGTERM', () => {
   });
 });
 
+describe('signals that say what becomes of containers', () => {
+  it('SIGUSR2 leaves them to the next daemon, whatever live-restore says', async () => {
+    daemon.ok('run', '-d', '--name', 'steady', daemon.image, 'sh', '-c', COUNT);
+    await eventually(() => daemon.ok('logs', 'steady').includes('3'));
+    const { Pid } = await stateOf('steady');
+    expect(await daemon.terminate('SIGUSR2')).toBe(0);
+    expect(isAlive(Pid)).toBe(true);
+    await daemon.restart();
+    expect(await stateOf('steady')).toMatchObject({ Running: true, Pid });
+    const seen = daemon.ok('logs', 'steady').split('\n').length;
+    await eventually(() => daemon.ok('logs', 'steady').split('\n').length > seen);
+    const lines = daemon.ok('logs', 'steady').split('\n');
+    expect(lines).toEqual(lines.map((_, index) => String(index)));
+    await removeAll(daemon);
+  });
+
+  it('SIGQUIT stops them, even with live-restore', async () => {
+    await daemon.restart('--live-restore');
+    daemon.ok(
+      'run',
+      '-d',
+      '--name',
+      'steady',
+      daemon.image,
+      'sh',
+      '-c',
+      'trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done',
+    );
+    await eventually(() => daemon.ok('logs', 'steady').includes('ready'));
+    const { Pid } = await stateOf('steady');
+    expect(await daemon.terminate('SIGQUIT')).toBe(0);
+    expect(isAlive(Pid)).toBe(false);
+    await daemon.restart();
+    expect(await stateOf('steady')).toMatchObject({ Status: 'exited', ExitCode: 7 });
+    await removeAll(daemon);
+  });
+});
+
 describe('SIGHUP', () => {
+  it('changes what the next stop does with containers', async () => {
+    const file = join(daemon.directory, 'daemon.json');
+    daemon.ok('run', '-d', '--name', 'steady', daemon.image, 'sleep', '1000');
+    const { Pid } = await stateOf('steady');
+    const from = daemon.log().length;
+    writeFileSync(file, JSON.stringify({ 'live-restore': true }));
+    process.kill(daemon.pid(), 'SIGHUP');
+    await eventually(() => logTail(from).includes('configuration reloaded'));
+    expect(await daemon.terminate()).toBe(0);
+    expect(isAlive(Pid)).toBe(true);
+    writeFileSync(file, '{}');
+    await daemon.restart();
+    expect(await stateOf('steady')).toMatchObject({ Running: true, Pid });
+    await removeAll(daemon);
+  });
+
   it('takes over a good file and says so as an event, and nothing of a bad one', async () => {
     const file = join(daemon.directory, 'daemon.json');
     const since = Date.now();
@@ -176,6 +231,15 @@ describe('SIGHUP', () => {
     const { text } = await daemon.api('GET', `/events?since=${since / 1000}&until=${until}`);
     const reloads = text.split('\n').filter((line) => line.includes('"reload"'));
     expect(reloads).toHaveLength(1);
+    const { Actor } = JSON.parse(reloads[0]!) as { Actor: { ID: string; Attributes: Record<string, string> } };
+    expect(Actor.ID).toBe((await daemon.api<{ ID: string }>('GET', '/info')).json.ID);
+    expect(Actor.Attributes).toMatchObject({
+      labels: '["a=1"]',
+      debug: 'false',
+      'live-restore': 'false',
+      'max-concurrent-downloads': '3',
+      'shutdown-timeout': '15',
+    });
   });
 });
 
@@ -213,6 +277,40 @@ describe('a second daemon', () => {
     expect(status).toBe(1);
     expect(stderr).toContain('another daemon is using');
     daemon.ok('run', '--rm', daemon.image, 'true');
+  });
+
+  it('is refused with the pid file of a running one, and with its socket', async () => {
+    const roots = ['--data-root', other('data2'), '--exec-root', other('run2'), '--config-file', other('daemon.json')];
+    const pidfile = join(daemon.directory, 'reactord.pid');
+    const samePid = second(...roots, '--pidfile', pidfile, '-H', `unix://${other('two.sock')}`, '--bridge', 'none');
+    expect(samePid).toMatchObject({ status: 1 });
+    expect(samePid.stderr).toContain(`process with PID ${daemon.pid()} is still running`);
+    const sameSocket = second(
+      ...roots,
+      '--pidfile',
+      other('two.pid'),
+      '-H',
+      `unix://${daemon.socket}`,
+      '--bridge',
+      'none',
+    );
+    expect(sameSocket).toMatchObject({ status: 1 });
+    expect(sameSocket.stderr).toContain('another process listens there');
+    expect(existsSync(other('two.pid'))).toBe(false);
+    daemon.ok('run', '--rm', daemon.image, 'true');
+  });
+
+  it('takes no stranger for a daemon whose pid it has got: a pid file that is left names nobody', async () => {
+    await daemon.kill();
+    const stranger = spawn('sleep', ['1000']);
+    try {
+      writeFileSync(join(daemon.directory, 'reactord.pid'), `${stranger.pid}\n`);
+      await daemon.restart();
+      expect(daemon.pid()).not.toBe(stranger.pid);
+      expect(stranger.exitCode).toBe(null);
+    } finally {
+      stranger.kill();
+    }
   });
 
   it('replaces what a dead one left: its pid file and its socket', async () => {
