@@ -20,10 +20,15 @@ export interface WantedEndpoint {
   config: EndpointConfig;
 }
 
-/** The networks a request names, with the mode's own first, each once. */
-export function wantedEndpoints(registry: NetworkRegistry, request: SandboxRequest): WantedEndpoint[] {
+/** The networks a request names, with the mode's own first, each once; `known`: without those that are still to be made. */
+export function wantedEndpoints(
+  registry: NetworkRegistry,
+  request: SandboxRequest,
+  which: 'all' | 'known' = 'all',
+): WantedEndpoint[] {
   const found = new Map<string, WantedEndpoint>();
   for (const key of [request.mode, ...Object.keys(request.endpoints)]) {
+    if (which === 'known' && !registry.has(key)) continue;
     const network = registry.resolve(key);
     const config = request.endpoints[key] ?? {};
     const known = found.get(network.id);
@@ -33,33 +38,45 @@ export function wantedEndpoints(registry: NetworkRegistry, request: SandboxReque
   return [...found.values()];
 }
 
-/** Refuses what the network cannot give, with dockerd's words. */
-export function checkEndpoint(network: NetworkRecord, config: EndpointConfig): void {
-  const refuse = (why: string): never => {
-    throw invalid(`invalid config for network ${network.name}: invalid endpoint settings:\n${why}`);
-  };
-  if (network.configOnly) throw forbidden(`cannot use network ${network.name}: it is a configuration only network`);
+/** What an endpoint's addresses and names ask that the network cannot give, in dockerd's words and order. */
+function complaints(network: NetworkRecord, config: EndpointConfig): string[] {
   const ipam = config.IPAMConfig ?? {};
-  const userDefined = !network.predefined;
-  for (const [family, text] of [
+  const given = [
     [4, ipam.IPv4Address],
     [6, ipam.IPv6Address],
-  ] as const) {
-    if (!text) continue;
-    const address = parseAddress(text);
-    if (address?.family !== family || isUnspecified(text)) refuse(`invalid IPv${family} address: ${text}`);
-    if (!userDefined) refuse('user specified IP address is supported on user defined networks only');
-    const pools = network.pools.filter((pool) => pool.subnet.includes(':') === (family === 6));
-    if (pools.length && !pools.some((pool) => pool.given))
-      refuse('user specified IP address is supported only when connecting to networks with user configured subnets');
-  }
+  ] as const;
+  const found: string[] = [];
+  if (network.predefined && given.some(([, text]) => text))
+    found.push('user specified IP address is supported on user defined networks only');
+  if (network.predefined && config.Aliases?.length)
+    found.push('network-scoped aliases are only supported for user-defined networks');
+  for (const [family, text] of given)
+    if (text && (parseAddress(text)?.family !== family || isUnspecified(text)))
+      found.push(`invalid IPv${family} address: ${text}`);
   for (const address of ipam.LinkLocalIPs ?? [])
-    if (!parseAddress(address)) refuse(`invalid link-local IP address: ${address}`);
-  if (!userDefined && config.Aliases?.length)
-    refuse('network-scoped aliases are only supported for user-defined networks');
-  if (config.MacAddress && !MAC.test(config.MacAddress)) refuse(`invalid MAC address: ${config.MacAddress}`);
+    if (!parseAddress(address)) found.push(`invalid link-local IP address: ${address}`);
+  const ungiven = given.some(([family, text]) => {
+    const pools = network.pools.filter((pool) => pool.subnet.includes(':') === (family === 6));
+    // The default bridge's own is as good as given.
+    return text && !pools.some((pool) => pool.given || network.predefined);
+  });
+  if (ungiven)
+    found.push('user specified IP address is supported only when connecting to networks with user configured subnets');
   const ifname = config.DriverOpts?.[IFNAME_OPTION];
-  if (ifname && !IFNAME.test(ifname)) refuse(`invalid interface name: ${ifname}`);
+  if (ifname && !IFNAME.test(ifname)) found.push(`invalid interface name: ${ifname}`);
+  return found;
+}
+
+/** Refuses what the network cannot give. */
+export function checkEndpoint(network: NetworkRecord, config: EndpointConfig): void {
+  const refuse = (why: string): never => {
+    throw invalid(`invalid config for network ${network.name}: ${why}`);
+  };
+  if (network.configOnly) throw forbidden(`cannot use network ${network.name}: it is a configuration only network`);
+  const found = complaints(network, config);
+  if (found.length)
+    refuse(`invalid endpoint settings:\n${found.length > 1 ? found.map((one) => `* ${one}`).join('\n') : found[0]}`);
+  if (config.MacAddress && !MAC.test(config.MacAddress)) refuse(`invalid MAC address ${config.MacAddress}`);
   endpointSysctls(config, 'eth0');
 }
 

@@ -55,14 +55,23 @@ export class NetworkRegistry {
 
   /** Full id, then name, then a prefix of an id. */
   resolve(text: string): NetworkRecord {
-    const name = text === 'default' ? 'bridge' : text;
-    const known = this.get(name) ?? this.get(this.#byName.get(name) ?? '');
-    if (known) return known;
-    const matches = /^[0-9a-f]+$/.test(text) ? this.all().filter((record) => record.id.startsWith(text)) : [];
+    const matches = this.#matching(text);
     if (matches.length > 1)
       throw invalid(`network ${text} is ambiguous (${matches.length} matches found on ID prefix)`);
     if (!matches[0]) throw notFound(`network ${text} not found`);
     return matches[0];
+  }
+
+  #matching(text: string): NetworkRecord[] {
+    const name = text === 'default' ? 'bridge' : text;
+    const known = this.get(name) ?? this.get(this.#byName.get(name) ?? '');
+    if (known) return [known];
+    return /^[0-9a-f]+$/.test(text) ? this.all().filter((record) => record.id.startsWith(text)) : [];
+  }
+
+  /** As `resolve` would find it. */
+  has(text: string): boolean {
+    return this.#matching(text).length > 0;
   }
 
   addresses(id: string): NetworkAddresses {
