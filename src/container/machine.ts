@@ -3,43 +3,28 @@
  * of the record are pure (changes.ts). Two invariants: `start`, `die` and `destroy` are announced once for each time they
  * happen, and whatever an effect may have left is undone before the next state is reached.
  */
-import { secondsRun } from './changes.ts';
-import type { Announcement, ContainerContext, ContainerEvent } from './events.ts';
-import { container, isStopping, stopOrder, work } from './setup.ts';
+import {
+  adopted,
+  announce,
+  announceDeath,
+  announceKill,
+  announceRestart,
+  announceRevision,
+  announceStop,
+  announceStopSignal,
+  changeHealth,
+} from './announcements.ts';
+import { contextOf } from './context.ts';
+import { container, work } from './setup.ts';
 
-interface Moment {
-  context: ContainerContext;
-}
-
-const announce = (params: Announcement) => ({ type: 'announce' as const, params });
-/** An announcement that depends on the moment; undefined is none. */
-const announceBy = (params: (moment: Moment) => Announcement | undefined) => ({ type: 'announce' as const, params });
-
-const announceKill = announce({ action: 'kill', attributes: { signal: '9' } });
-const announceStopSignal = announceBy(({ context }) => ({
-  action: 'kill',
-  attributes: { signal: String(context.stop?.signal ?? 15) },
-}));
-const announceDeath = announceBy(({ context: { record } }) => ({
-  action: 'die',
-  attributes: { exitCode: String(record.state.exitCode), execDuration: String(secondsRun(record.state)) },
-}));
-const announceStop = announceBy(({ context }) => (context.stop?.announced ? { action: 'stop' } : undefined));
-const announceRestart = announceBy(({ context }) => (context.announceRestart ? { action: 'restart' } : undefined));
-/** Started just before the last daemon was killed: nobody was told yet. */
-const announceAdopted = announceBy(({ context }) =>
-  context.record.phase === 'starting' ? { action: 'start' } : undefined,
-);
-const adopted = ['recordAdopted' as const, announceAdopted, 'keepSandbox' as const];
-const announceRevision = {
-  type: 'announce' as const,
-  params: ({ event }: { event: ContainerEvent }) => (event.type === 'REVISE' ? event.announce : undefined),
-};
-const announceHealth = announceBy(({ context: { record } }) => ({
-  action: `health_status: ${record.state.health?.Status ?? 'none'}`,
-}));
-
-const changeHealth = ['keepHealth' as const, 'persist' as const, announceHealth];
+/** An effect by its name, and where its end leads. */
+const run = <const S extends string, const Done, const Failed>(src: S, onDone: Done, onError: Failed) => ({
+  id: src,
+  src,
+  input: work,
+  onDone,
+  onError,
+});
 
 const ended = [
   { guard: 'comesBack', target: '#container.restarting' },
@@ -55,25 +40,7 @@ const atRest = {
 
 export const containerMachine = container.createMachine({
   id: 'container',
-  context: ({ input }) => ({
-    ...input,
-    attempt: 0,
-    networkReady: false,
-    exit: undefined,
-    failure: undefined,
-    failedStarts: 0,
-    // A stop by hand that was cut off is still wanted.
-    halted: isStopping(input.record),
-    stop: isStopping(input.record) ? stopOrder(input.record) : undefined,
-    again: false,
-    remove: undefined,
-    delay: 0,
-    starters: [],
-    stoppers: [],
-    removers: [],
-    freezers: [],
-    announceRestart: false,
-  }),
+  context: ({ input }) => contextOf(input),
   initial: 'restoring',
   on: {
     REVISE: { actions: ['revise', 'persist', announceRevision, 'settleReply'] },
@@ -97,31 +64,27 @@ export const containerMachine = container.createMachine({
           ],
         },
         adopting: {
-          invoke: {
-            id: 'adopt',
-            src: 'adopt',
-            input: work,
-            onDone: [
+          invoke: run(
+            'adopt',
+            [
               { guard: 'isFrozen', target: '#container.running.process.paused', actions: [...adopted] },
               { target: '#container.running', actions: [...adopted] },
             ],
-            onError: { target: 'burying', actions: ['keepFailure', 'keepLostExit'] },
-          },
+            { target: 'burying', actions: ['keepFailure', 'keepLostExit'] },
+          ),
         },
         /** It ended while nobody watched: one `die`, with the policy obeyed. */
         burying: { always: [...ended] },
         clearing: {
-          invoke: {
-            id: 'undo',
-            src: 'undo',
-            input: work,
-            onDone: [
+          invoke: run(
+            'undo',
+            [
               { guard: 'comesBackByPolicy', target: '#container.restarting.waiting' },
               { guard: 'everStarted', target: '#container.exited.settled' },
               { target: '#container.created' },
             ],
-            onError: { target: '#container.dead', actions: 'recordError' },
-          },
+            { target: '#container.dead', actions: 'recordError' },
+          ),
         },
       },
     },
@@ -145,18 +108,14 @@ export const containerMachine = container.createMachine({
 
     starting: {
       entry: ['begin', 'persist'],
-      /** Runs beside preparing and creating: nothing of the network waits for the root filesystem. */
-      invoke: {
-        id: 'network',
-        src: 'network',
-        input: work,
-        // Kept from here on: a daemon killed before the process is known to run takes it up with its network.
-        onDone: { actions: ['keepSandbox', 'persist'] },
-        onError: [
-          { guard: 'hasFailed', actions: 'keepFailure' },
-          { target: '.undoing', actions: 'keepFailure' },
-        ],
-      },
+      /**
+       * Runs beside preparing and creating: nothing of the network waits for the root filesystem. Kept once it is there: a daemon killed
+       * before the process is known to run takes it up with its network.
+       */
+      invoke: run('network', { actions: ['keepSandbox', 'persist'] }, [
+        { guard: 'hasFailed', actions: 'keepFailure' },
+        { target: '.undoing', actions: 'keepFailure' },
+      ]),
       on: {
         START: { actions: 'joinStarters' },
         RESTART: { actions: ['joinStarters', 'restartAnnounced'] },
@@ -165,31 +124,13 @@ export const containerMachine = container.createMachine({
       },
       initial: 'preparing',
       states: {
-        preparing: {
-          invoke: {
-            id: 'prepare',
-            src: 'prepare',
-            input: work,
-            onDone: 'creating',
-            onError: { target: 'undoing', actions: 'keepFailure' },
-          },
-        },
-        creating: {
-          invoke: {
-            id: 'create',
-            src: 'create',
-            input: work,
-            onDone: 'networking',
-            onError: { target: 'undoing', actions: 'keepFailure' },
-          },
-        },
+        preparing: { invoke: run('prepare', 'creating', { target: 'undoing', actions: 'keepFailure' }) },
+        creating: { invoke: run('create', 'networking', { target: 'undoing', actions: 'keepFailure' }) },
         networking: { always: { guard: 'networkReady', target: 'launching' } },
         launching: {
-          invoke: {
-            id: 'launch',
-            src: 'launch',
-            input: work,
-            onDone: {
+          invoke: run(
+            'launch',
+            {
               target: '#container.running',
               actions: [
                 'recordStart',
@@ -199,15 +140,13 @@ export const containerMachine = container.createMachine({
                 'forgetStarters',
               ],
             },
-            onError: { target: 'undoing', actions: 'keepFailure' },
-          },
+            { target: 'undoing', actions: 'keepFailure' },
+          ),
         },
         undoing: {
-          invoke: {
-            id: 'undo',
-            src: 'undo',
-            input: work,
-            onDone: [
+          invoke: run(
+            'undo',
+            [
               {
                 guard: 'triesAgain',
                 target: '#container.restarting.waiting',
@@ -216,11 +155,11 @@ export const containerMachine = container.createMachine({
               { guard: 'everStarted', target: '#container.exited.settled', actions: 'recordFailedStart' },
               { target: '#container.created', actions: 'recordFailedStart' },
             ],
-            onError: [
+            [
               { guard: 'everStarted', target: '#container.exited.settled', actions: 'recordFailedStart' },
               { target: '#container.created', actions: 'recordFailedStart' },
             ],
-          },
+          ),
         },
       },
     },
@@ -247,30 +186,26 @@ export const containerMachine = container.createMachine({
           states: {
             up: {
               entry: [{ type: 'phase', params: 'running' }, 'persist'],
-              invoke: { id: 'probes', src: 'probes', input: work, onError: { actions: 'reportEffect' } },
+              invoke: run('probes', undefined, { actions: 'reportEffect' }),
               on: { PAUSE: { target: 'pausing', actions: 'joinFreezers' } },
             },
             pausing: {
-              invoke: {
-                id: 'pause',
-                src: 'pause',
-                input: work,
-                onDone: { target: 'paused', actions: [announce({ action: 'pause' })] },
-                onError: { target: 'up', actions: ['freezersFailed', 'forgetFreezers'] },
-              },
+              invoke: run(
+                'pause',
+                { target: 'paused', actions: [announce({ action: 'pause' })] },
+                { target: 'up', actions: ['freezersFailed', 'forgetFreezers'] },
+              ),
             },
             paused: {
               entry: [{ type: 'phase', params: 'paused' }, 'persist', 'freezersDone', 'forgetFreezers'],
               on: { UNPAUSE: { target: 'resuming', actions: 'joinFreezers' } },
             },
             resuming: {
-              invoke: {
-                id: 'resume',
-                src: 'resume',
-                input: work,
-                onDone: { target: 'up', actions: [announce({ action: 'unpause' }), 'freezersDone', 'forgetFreezers'] },
-                onError: { target: 'paused', actions: ['freezersFailed', 'forgetFreezers'] },
-              },
+              invoke: run(
+                'resume',
+                { target: 'up', actions: [announce({ action: 'unpause' }), 'freezersDone', 'forgetFreezers'] },
+                { target: 'paused', actions: ['freezersFailed', 'forgetFreezers'] },
+              ),
             },
           },
         },
@@ -319,7 +254,8 @@ export const containerMachine = container.createMachine({
 
     stopping: {
       entry: [{ type: 'phase', params: 'stopping' }, 'persist', 'freezersDone', 'forgetFreezers'],
-      always: [...ended],
+      // Somebody wanted it down: the policy has no say in this end.
+      always: { guard: 'hasEnded', target: 'exited' },
       on: {
         START: { actions: ['startAgain', 'joinStarters'] },
         RESTART: { actions: ['startAgain', 'joinStarters', 'restartAnnounced'] },
@@ -360,13 +296,7 @@ export const containerMachine = container.createMachine({
       states: {
         settling: {
           entry: ['recordExit', { type: 'phase', params: 'exited' }, 'persist', announceDeath],
-          invoke: {
-            id: 'settle',
-            src: 'settle',
-            input: work,
-            onDone: 'settled',
-            onError: { target: 'settled', actions: 'reportEffect' },
-          },
+          invoke: run('settle', 'settled', { target: 'settled', actions: 'reportEffect' }),
           on: {
             START: { actions: ['startByHand', 'startAgain', 'joinStarters'] },
             RESTART: { actions: ['startByHand', 'startAgain', 'joinStarters', 'restartAnnounced'] },
@@ -406,13 +336,7 @@ export const containerMachine = container.createMachine({
       states: {
         settling: {
           entry: ['recordExit', 'countRestart', { type: 'phase', params: 'restarting' }, 'persist', announceDeath],
-          invoke: {
-            id: 'settle',
-            src: 'settle',
-            input: work,
-            onDone: 'waiting',
-            onError: { target: 'waiting', actions: 'reportEffect' },
-          },
+          invoke: run('settle', 'waiting', { target: 'waiting', actions: 'reportEffect' }),
         },
         waiting: {
           entry: [{ type: 'phase', params: 'restarting' }, 'persist'],
@@ -420,13 +344,10 @@ export const containerMachine = container.createMachine({
         },
         /** Called off: what the last run used is let go first, whether or not that was done before. */
         leaving: {
-          invoke: {
-            id: 'settle',
-            src: 'settle',
-            input: work,
-            onDone: '#container.exited.settled',
-            onError: { target: '#container.exited.settled', actions: 'reportEffect' },
-          },
+          invoke: run('settle', '#container.exited.settled', {
+            target: '#container.exited.settled',
+            actions: 'reportEffect',
+          }),
         },
       },
     },

@@ -5,6 +5,7 @@ import { rfc3339Nano } from '../lib/clock.ts';
 import type { Sandbox } from '../network/port.ts';
 import type { Reply } from '../reactor/ask.ts';
 import { afterExit, afterFailedStart, afterStart, withState } from './changes.ts';
+import { stopOrder } from './context.ts';
 import type {
   Announcement,
   ContainerContext,
@@ -13,13 +14,12 @@ import type {
   Outcome,
   RemoveOrder,
   Started,
-  StopOrder,
   Work,
 } from './events.ts';
 import { hasHealthcheck, nextHealth } from './health.ts';
 import type { ContainerRecord, Phase } from './record.ts';
 import { backoffOf, nextDelay, restartsAfter, restartsOnUnhealthy, startRetries, startsAtBoot } from './restart.ts';
-import { graceOf, isMeantToEnd, stopSignal } from './signals.ts';
+import { isMeantToEnd } from './signals.ts';
 
 const unwired = async (): Promise<never> => {
   throw internal('the effect is not wired');
@@ -34,15 +34,6 @@ export const work = ({ context, self }: { context: ContainerContext; self: AnyAc
     if (self.getSnapshot().status === 'active') self.send(event);
   },
 });
-
-/** As its own configuration has it. */
-export const stopOrder = (record: ContainerRecord): StopOrder => ({
-  signal: stopSignal(record),
-  grace: graceOf(record, undefined),
-  announced: true,
-});
-
-export const isStopping = ({ phase, state }: ContainerRecord): boolean => phase === 'stopping' && state.manuallyStopped;
 
 const outcome = (event: unknown): Outcome => event as Outcome;
 const failureOf = (event: unknown): DaemonError => asDaemonError(outcome(event).error ?? 'it failed');

@@ -1,8 +1,9 @@
 /**
  * The container's chart as a model: which events can come in a state (commands, news of the process, the end of each effect
- * that runs, timers that are due), and an executor that takes one path with a real actor over effects that end when told.
+ * that runs, timers that are due), the paths to every state and over every edge, and an executor that takes one path with a real
+ * actor over effects that end when told.
  */
-import { createActor, fromCallback, fromPromise } from 'xstate';
+import { type AnyTransitionDefinition, createActor, fromPromise, getNextSnapshot } from 'xstate';
 import { getShortestPaths } from 'xstate/graph';
 import type { Announcement, ContainerContext, ContainerEvent, ContainerInput } from '../../src/container/events.ts';
 import { containerMachine } from '../../src/container/machine.ts';
@@ -71,10 +72,11 @@ const TIMERS: Record<string, string> = {
 };
 
 const order = { signal: 15, grace: 1000, announced: true };
+const exit = { exitCode: 1, exitedAtNano: EXITED_AT, synthesised: false };
 
 const outputs: Record<string, unknown> = { launch: { pid: 42, startedAt: '2023-11-14T22:13:20.000000000Z' } };
 
-/** Everything that could come now. */
+/** Everything that could come now and leads somewhere. */
 export function eventsIn(snapshot: Snapshot): ModelEvent[] {
   const { attempt, record } = snapshot.context;
   const up = snapshot.matches('starting') || snapshot.matches('running') || snapshot.matches('stopping');
@@ -95,11 +97,33 @@ export function eventsIn(snapshot: Snapshot): ModelEvent[] {
     ...effects.map((id) => ({ type: `xstate.error.actor.${id}`, error: new Error(`${id} failed`) })),
     ...(timer ? [{ type: timer }] : []),
   ];
-  if (up) events.push({ type: 'EXIT', attempt, exit: { exitCode: 1, exitedAtNano: EXITED_AT, synthesised: false } });
+  if (up) events.push({ type: 'EXIT', attempt, exit });
   if (record.state.health && snapshot.matches({ running: { process: 'up' } }))
     for (const ExitCode of [0, 1])
       events.push({ type: 'HEALTH', attempt, result: { Start: '', End: '', ExitCode, Output: '', lenient: false } });
   return events.filter((event) => snapshot.can(event as ContainerEvent) || event.type.startsWith('xstate.'));
+}
+
+/** What moves nothing, or rarely comes: looked at from every state, but the graph does not go on from there. */
+export function asidesIn(snapshot: Snapshot): ModelEvent[] {
+  const { attempt, networkReady, failure } = snapshot.context;
+  const asides: ModelEvent[] = [
+    { type: 'REVISE', reply: quiet, change: { name: 'renamed' }, announce: { action: 'rename' } },
+    { type: 'OOM', attempt },
+    { type: 'OOM', attempt: attempt - 1, stale: true },
+    { type: 'EXIT', attempt: attempt - 1, exit, stale: true },
+    { type: 'STOP', reply: quiet, order: { ...order, grace: -1 } },
+    { type: 'KILL', reply: quiet, signal: 1 },
+  ];
+  // Its lane goes on while the rest of a start is undone.
+  if (snapshot.matches({ starting: 'undoing' }) && !networkReady && failure?.message !== 'network failed')
+    asides.push(
+      { type: 'xstate.done.actor.network', output: undefined },
+      { type: 'xstate.error.actor.network', error: new Error('network failed') },
+    );
+  if ('probes' in snapshot.children)
+    asides.push({ type: 'xstate.error.actor.probes', error: new Error('they failed') });
+  return asides.filter((event) => snapshot.can(event as ContainerEvent) || event.type.startsWith('xstate.'));
 }
 
 /** What makes two moments of a container the same for its future. */
@@ -110,13 +134,15 @@ export function essence(snapshot: Snapshot): string {
     snapshot.status,
     stateText(snapshot.value),
     record.phase,
+    record.name,
+    record.state.oomKilled,
     record.state.hasBeenStartedBefore,
     Math.min(record.state.restartCount, 2),
     Math.min(record.state.health?.FailingStreak ?? -1, 3),
     record.state.health?.Status,
     networkReady,
     exit?.exitCode,
-    failure !== undefined,
+    failure && (failure.message === 'network failed' ? 'network' : 'other'),
     halted,
     stop && [stop.signal, stop.announced],
     again,
@@ -125,9 +151,9 @@ export function essence(snapshot: Snapshot): string {
   ]);
 }
 
-const eventKey = (event: object): string => {
-  const { type, order, exit, result } = event as ModelEvent & { order?: object; exit?: object; result?: object };
-  return JSON.stringify([type, order, result, exit && 'exit']);
+export const eventKey = (event: object): string => {
+  const { type, order, exit, result, signal, stale } = event as ModelEvent & { exit?: object };
+  return JSON.stringify([type, order, result, signal, exit && 'exit', stale]);
 };
 
 export interface ModelStep {
@@ -135,22 +161,67 @@ export interface ModelStep {
   event: ModelEvent;
 }
 
-/** A shortest path to every state; those that are the beginning of another one are left out. */
+/**
+ * A shortest path to every state, and one over every edge between two states of the chart: a command, or the end of an effect, that is
+ * not on a shortest path. Those that are the beginning of another one are left out.
+ */
 export function pathsFrom(input: ContainerInput): ModelStep[][] {
-  const paths = getShortestPaths(containerMachine, {
+  const shortest = shortestPaths(input);
+  const edges = new Map<string, ModelStep[]>();
+  const tried = new Map<string, number>();
+  for (const steps of shortest) {
+    const { state } = steps.at(-1)!;
+    if (state.status !== 'active' || beyond(input, state)) continue;
+    for (const event of [...eventsIn(state), ...asidesIn(state)]) {
+      const from = `${stateText(state.value)} ${eventKey(event)}`;
+      const times = tried.get(from) ?? 0;
+      if (times === MOMENTS) continue;
+      tried.set(from, times + 1);
+      const next = getNextSnapshot(containerMachine, state, event as never) as Snapshot;
+      const key = `${from} ${stateText(next.value)}`;
+      if (!edges.has(key)) edges.set(key, [...steps, { state: next, event }]);
+    }
+  }
+  return longestOf([...shortest, ...edges.values()]);
+}
+
+/** So many of a state stand for all when it is asked where an event leads. */
+const MOMENTS = 4;
+
+/** What was found again and is started is like any other from there on. */
+const beyond = (input: ContainerInput, snapshot: Snapshot): boolean =>
+  input.record.phase !== 'created' && snapshot.matches('starting');
+
+function shortestPaths(input: ContainerInput): ModelStep[][] {
+  return getShortestPaths(containerMachine, {
     input,
     events: (snapshot: unknown) => eventsIn(snapshot as Snapshot) as never,
     serializeState: (snapshot: unknown) => essence(snapshot as Snapshot),
     serializeEvent: eventKey,
-    // What was found again and is started is like any other from there on.
-    stopWhen: (snapshot: unknown) => input.record.phase !== 'created' && (snapshot as Snapshot).matches('starting'),
-    limit: 20_000,
+    stopWhen: (snapshot: unknown) => beyond(input, snapshot as Snapshot),
+    limit: 40_000,
   } as never).map(({ steps }) => steps as unknown as ModelStep[]);
+}
+
+function longestOf(paths: ModelStep[][]): ModelStep[][] {
   const keyed = paths.map((steps) => steps.map(({ event }) => eventKey(event)));
   const beginnings = new Set<string>();
   for (const keys of keyed)
     for (let length = 1; length < keys.length; length++) beginnings.add(keys.slice(0, length).join());
   return paths.filter((_, index) => !beginnings.has(keyed[index]!.join()));
+}
+
+/** "container.running.process.up on PAUSE 1": where it stands, on what, and the how-manieth of its alternatives it is. */
+function transitionName(transition: AnyTransitionDefinition): string {
+  const { source, eventType } = transition;
+  const alternatives = source.transitions.get(eventType) ?? source.always ?? [];
+  return `${source.id} on ${eventType || 'always'} ${alternatives.indexOf(transition) + 1}`;
+}
+
+/** Every transition that the chart defines. */
+export function definedTransitions(node: (typeof containerMachine)['root'] = containerMachine.root): string[] {
+  const own = [...node.transitions.values(), node.always ?? []].flat().map(transitionName);
+  return [...new Set(own), ...Object.values(node.states).flatMap((inner) => definedTransitions(inner as never))];
 }
 
 interface Ends {
@@ -166,6 +237,8 @@ export class Walker {
   /** Effects in the order in which they began. */
   readonly began: string[] = [];
   readonly replies: { command: string; settled: boolean }[] = [];
+  /** Transitions of the definition, by `transitionName`. */
+  readonly transitions = new Set<string>();
   removed = false;
   #ends = new Map<string, Ends>();
   #actor;
@@ -188,12 +261,10 @@ export class Walker {
       'resume',
       'settle',
       'remove',
+      'probes',
     ];
     const machine = containerMachine.provide({
-      actors: {
-        ...(Object.fromEntries(names.map((name) => [name, effect(name)])) as object),
-        probes: fromCallback(() => {}),
-      },
+      actors: Object.fromEntries(names.map((name) => [name, effect(name)])) as object,
       actions: {
         persist: ({ context }) => void this.persisted.push(context.record),
         announce: (_, announcement: Announcement | undefined) =>
@@ -203,7 +274,14 @@ export class Walker {
         forget: () => void (this.removed = true),
       },
     });
-    this.#actor = createActor(machine, { input, clock: xstateClock(this.clock) });
+    this.#actor = createActor(machine, {
+      input,
+      clock: xstateClock(this.clock),
+      inspect: (step) => {
+        if (step.type !== '@xstate.microstep') return;
+        for (const transition of step._transitions) this.transitions.add(transitionName(transition));
+      },
+    });
     this.#actor.subscribe({ error: (error) => expectNever(error) });
     this.#actor.start();
   }
@@ -217,8 +295,14 @@ export class Walker {
     if (kind === 'done') this.#ends.get(id)?.resolve(event.output);
     else if (kind === 'error') this.#ends.get(id)?.reject(event.error);
     else if (event.type.startsWith('xstate.after.')) this.clock.advance(60_000);
-    else this.#actor.send((event.reply ? { ...event, reply: this.#reply(event.type) } : event) as never);
+    else this.#actor.send(this.#own(event) as never);
     await new Promise(setImmediate);
+  }
+
+  /** The graph may have come to a state by another way, with other counts. */
+  #own(event: ModelEvent): ModelEvent {
+    if (event.reply) return { ...event, reply: this.#reply(event.type) };
+    return 'attempt' in event ? { ...event, attempt: this.snapshot.context.attempt - (event.stale ? 1 : 0) } : event;
   }
 
   #reply(command: string): { resolve(): void; reject(): void } {
