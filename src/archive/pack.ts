@@ -4,7 +4,6 @@
  */
 import { closeSync, constants } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
-import { posix } from 'node:path';
 import { getxattr, isErrno, major, minor, readlinkFd } from '../host/ffi.ts';
 import { fdPath } from '../host/rootfs.ts';
 import { encodeHeader, END_OF_ARCHIVE, padding, type TarHeader, tarHeader, type TarType } from '../tar/header.ts';
@@ -92,7 +91,8 @@ class TreeWriter {
       const found = this.#open(directory, child);
       if (!found) continue;
       try {
-        yield* this.entry(found, name === '' ? child : posix.join(name, child));
+        // Not joined: clients look for the `./` of a tree's content.
+        yield* this.entry(found, name === '' ? child : `${name.replace(/\/$/, '')}/${child}`);
       } finally {
         closeSync(found.fd);
       }

@@ -61,6 +61,10 @@ function absolute(path: string): { path: string; follows: boolean } {
 /** Go's filepath.Base of the path as the client wrote it. */
 const baseOf = (path: string): string => posix.basename(/\/\.$/.test(path) || path === '.' ? '.' : path) || '/';
 
+/** What the entries of a tree begin with. */
+const treeName = (path: string): string =>
+  baseOf(path) === '..' ? posix.basename(absolute(path).path) || '/' : baseOf(path);
+
 export class Archives {
   readonly #deps: ArchiveDeps;
 
@@ -102,7 +106,9 @@ export class Archives {
       const refusal = view.refusesWriting(found.path);
       if (refusal) throw invalid(refusal);
       const { noOverwriteDirNonDir, copyUIDGID } = options;
-      const owner = copyUIDGID ? resolveUser(record.config.User, [], databasesIn(root)) : undefined;
+      const { User } = record.config;
+      // Whoever runs as root keeps the archive's owners.
+      const owner = copyUIDGID && User ? resolveUser(User, [], databasesIn(root)) : undefined;
       // Unpacked outside of the container: a tool of the image must never run here (CVE-2019-14271).
       const plain = await decompress(shielded(source));
       try {
@@ -133,7 +139,7 @@ export class Archives {
       const found = named(name, path, () => find(opened.view, path));
       try {
         yield statView(opened.view, found, path);
-        yield* packTree(opened.view, found, latin1Of(baseOf(path)));
+        yield* packTree(opened.view, found, latin1Of(treeName(path)));
       } finally {
         closeSync(found.fd);
       }

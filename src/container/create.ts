@@ -1,7 +1,7 @@
 /** POST /containers/create: a request becomes a record, with everything checked first and undone when a later step fails. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { invalid, notFound } from '../errors.ts';
+import { asDaemonError, invalid } from '../errors.ts';
 import type { ContainerCreate } from '../generated/types/container-create.ts';
 import type { Image, ImageStore } from '../image/port.ts';
 import { nowNano, rfc3339Nano, ZERO_TIME } from '../lib/clock.ts';
@@ -15,7 +15,8 @@ import type { EffectDeps } from './actors.ts';
 import type { ContainerConfig, HostConfig, NetworkingConfig } from './config.ts';
 import { removeDirectory } from './directory.ts';
 import { commandOf, hostConfigOf, mergeConfig } from './merge.ts';
-import { parseLink, sandboxRequest } from './network-request.ts';
+import { parseLink } from './links.ts';
+import { sandboxRequest } from './network-request.ts';
 import { checkedName, randomName } from './names.ts';
 import { populateVolumes, prepareMounts } from './mounting.ts';
 import type { ContainerRecord, ContainerState } from './record.ts';
@@ -58,12 +59,13 @@ function check(deps: CreateDeps, body: ContainerCreate, options: CreateOptions):
     logDriver: deps.config.logDriver,
     logOpts: { ...deps.config.logOpts },
   });
+  if (!body.Image && !body.Cmd?.length && !body.Entrypoint?.length)
+    throw invalid('config cannot be empty in order to create a container');
   validateConfig(body);
   validateNetworkMode(body, given);
   const adapted = adaptHostConfig(given, deps.host, deps.config);
   const { hostConfig, warnings } = validateHostConfig(adapted, deps.host, deps.config);
-  if (Object.keys(hostConfig.StorageOpt ?? {}).length)
-    throw invalid('--storage-opt is supported only for overlay over xfs with pquota mount option');
+  checkStorageOptions(hostConfig);
   deps.logs.validate(hostConfig.LogConfig);
   const image = deps.images.get(body.Image ?? '', options.platform);
   const config = validateConfig(mergeConfig(body, image.config.config));
@@ -76,23 +78,59 @@ function check(deps: CreateDeps, body: ContainerCreate, options: CreateOptions):
   return { config, hostConfig: joined, networking: networkingOf(deps, body, joined), image, warnings };
 }
 
-/** container:<name> of the modes → container:<full id>, so that a rename changes nothing. */
+/** No size of a root can be kept: overlay has it only over xfs with project quotas. */
+function checkStorageOptions({ StorageOpt }: HostConfig): void {
+  const unknown = Object.keys(StorageOpt ?? {}).find((option) => option.toLowerCase() !== 'size');
+  if (unknown !== undefined) throw invalid(`Unknown option ${unknown}`);
+  if (Object.keys(StorageOpt ?? {}).length)
+    throw invalid(`--storage-opt is supported only for overlay over xfs with 'pquota' mount option`);
+}
+
+/**
+ * container:<name> of the modes → container:<full id>, so that a rename changes nothing. Whose network is joined may come later than this
+ * container. What is missing here is no 404: the CLI would pull the image.
+ */
 function joinOthers(deps: CreateDeps, hostConfig: HostConfig): HostConfig {
   const full = (mode: string): string => {
     const other = joinedContainer(mode);
-    return other === undefined ? mode : `container:${deps.registry.resolve(other).id}`;
+    return other === undefined ? mode : `container:${resolved(deps, other).id}`;
   };
   for (const link of hostConfig.Links ?? []) {
+    if (link.split(':').length > 2) throw invalid(`bad format for links: ${link}`);
     const { name } = parseLink(link);
-    if (!deps.registry.find(name)) throw notFound(`could not get container for ${name}: No such container: ${name}`);
+    if (!deps.registry.find(name)) throw invalid(`could not get container for ${name}: No such container: ${name}`);
   }
-  const network = modeNetwork(hostConfig.NetworkMode);
   return {
     ...hostConfig,
-    NetworkMode: network === undefined ? full(hostConfig.NetworkMode) : deps.networks.resolve(network).name,
+    NetworkMode: networkModeOf(deps, hostConfig.NetworkMode),
     PidMode: full(hostConfig.PidMode),
     IpcMode: full(hostConfig.IpcMode),
   };
+}
+
+function resolved(deps: CreateDeps, reference: string): ContainerRecord {
+  try {
+    return deps.registry.resolve(reference);
+  } catch (error) {
+    throw invalid(asDaemonError(error).message, { cause: error });
+  }
+}
+
+function networkModeOf(deps: CreateDeps, mode: string): string {
+  const other = joinedContainer(mode);
+  if (other !== undefined) return `container:${deps.registry.find(other)?.id ?? other}`;
+  const network = modeNetwork(mode);
+  return network === undefined ? mode : networkName(deps, network);
+}
+
+/** As it is called, however it was named; as it was named while there is none. */
+function networkName(deps: CreateDeps, reference: string): string {
+  try {
+    return deps.networks.resolve(reference).name;
+  } catch (error) {
+    if (asDaemonError(error).kind === 'notFound') return reference;
+    throw error;
+  }
 }
 
 /** Endpoints by the networks' names, as inspect shows them; the mode's own among them. */
@@ -101,7 +139,7 @@ function networkingOf(deps: CreateDeps, body: ContainerCreate, hostConfig: HostC
   const mode = body.NetworkDisabled ? undefined : modeNetwork(hostConfig.NetworkMode);
   if (mode !== undefined) EndpointsConfig[mode] = {};
   for (const [network, config] of Object.entries(body.NetworkingConfig?.EndpointsConfig ?? {})) {
-    const name = network === 'default' ? 'bridge' : deps.networks.resolve(network).name;
+    const name = network === 'default' ? 'bridge' : networkName(deps, network);
     EndpointsConfig[name] = givenEndpoint(config ?? {});
   }
   const own = mode === undefined ? undefined : EndpointsConfig[mode];
@@ -170,7 +208,7 @@ export async function createContainer(
     phase: 'created',
     state: NEVER_RUN,
   };
-  deps.networks.validate(sandboxRequest(base, deps.idOf));
+  deps.networks.validate({ ...sandboxRequest(base, deps.idOf), endpoints: networking.EndpointsConfig });
   deps.registry.reserve(name, id);
   const undo = new UndoStack();
   undo.push('name', () => deps.registry.release(name, id));

@@ -77,12 +77,15 @@ function tests(world: ListWorld): Record<string, (value: string) => (record: Con
         });
     },
     exited(value) {
-      if (!/^-?\d+$/.test(value)) throw invalid(`invalid filter 'exited=${value}'`);
+      if (!/^-?\d+$/.test(value)) throw invalid(`invalid filter 'exited=${value}': it must be a whole number`);
       return (record) =>
         !isRunning(record) && record.state.hasBeenStartedBefore && record.state.exitCode === Number(value);
     },
     health(value) {
-      if (!HEALTH.has(value)) throw invalid(`invalid filter 'health=${value}'`);
+      if (!HEALTH.has(value))
+        throw invalid(
+          `invalid filter 'health=${value}': invalid value for health (${value}): must be one of ${[...HEALTH].join(', ')}`,
+        );
       return (record) => (record.state.health?.Status ?? 'none') === value;
     },
     id: simple((record, value) => record.id.startsWith(value) || safePattern(value, record.id)),
@@ -101,7 +104,10 @@ function tests(world: ListWorld): Record<string, (value: string) => (record: Con
         portsOf(record).some((port) => port.PublicPort !== undefined && inRange(port.PublicPort, port.Type));
     },
     status(value) {
-      if (!STATUSES.has(value)) throw invalid(`invalid filter 'status=${value}'`);
+      if (!STATUSES.has(value))
+        throw invalid(
+          `invalid filter 'status=${value}': invalid value for state (${value}): must be one of ${[...STATUSES].join(', ')}`,
+        );
       return (record) => statusOf(record) === value;
     },
     volume: simple((record, value) =>

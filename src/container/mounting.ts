@@ -1,7 +1,7 @@
 /** Mounts of a container over the volumes' ports: planned and filled at its creation, brought onto the host at its start. */
 import { closeSync, constants } from 'node:fs';
 import { mkdir, realpath } from 'node:fs/promises';
-import { invalid } from '../errors.ts';
+import { asDaemonError, DaemonError, invalid } from '../errors.ts';
 import { fdPath, withRoot } from '../host/rootfs.ts';
 import type { UserRemap } from '../host/user-remap.ts';
 import type { ImageStore } from '../image/port.ts';
@@ -30,7 +30,7 @@ export async function prepareMounts(
     volumes: config.Volumes,
     inherited: (hostConfig.VolumesFrom ?? []).map((spec) => {
       const { container, writable } = parseVolumesFrom(spec);
-      return { points: deps.resolve(container).mounts, writable };
+      return { points: donorOf(deps, container).mounts, writable };
     }),
   });
   await checkBindSources(points);
@@ -46,6 +46,15 @@ export async function prepareMounts(
       return point.type === 'image' ? holdImage(deps, record, point, index, undo) : point;
     }),
   );
+}
+
+/** A donor that is missing is no 404: the CLI would pull the image. */
+function donorOf(deps: EffectDeps, container: string): ContainerRecord {
+  try {
+    return deps.resolve(container);
+  } catch (error) {
+    throw invalid(asDaemonError(error).message, { cause: error });
+  }
 }
 
 /** The layer over a mounted image, by which its content stays though the image is removed by force. */
@@ -87,14 +96,19 @@ async function makeVolume(
     deps.volumes.release(name, record.id);
     if (point.name === '') await deps.volumes.remove(name, { force: true });
   });
-  const { Driver } = await deps.volumes.ensure({
-    name,
-    driver: point.driver || undefined,
-    options: point.volumeOptions,
-    labels: point.volumeLabels,
-    anonymous: point.name === '',
-    reference: record.id,
-  });
+  const { Driver } = await deps.volumes
+    .ensure({
+      name,
+      driver: point.driver || undefined,
+      options: point.volumeOptions,
+      labels: point.volumeLabels,
+      anonymous: point.name === '',
+      reference: record.id,
+    })
+    .catch((error: unknown) => {
+      const { kind, code, message } = asDaemonError(error);
+      throw new DaemonError(kind, code === 'plugin' ? `create ${name}: ${message}` : message, { code, cause: error });
+    });
   return { ...point, name, driver: Driver };
 }
 

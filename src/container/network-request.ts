@@ -1,16 +1,11 @@
 /** What a container asks of the networks, made of its record. Pure. */
 import type { EndpointConfig, SandboxRequest } from '../network/port.ts';
 import type { ContainerRecord } from './record.ts';
+import { parseLink } from './links.ts';
 import { modeNetwork } from './view.ts';
 
 /** The full id behind a link's container name. */
 export type ResolveLink = (reference: string) => string | undefined;
-
-/** "name:alias", "name" or "/name:/this/alias" as inspect of older daemons had it. */
-export function parseLink(link: string): { name: string; alias: string } {
-  const [name = '', alias = name] = link.split(':');
-  return { name: name.replace(/^\//, ''), alias: alias.slice(alias.lastIndexOf('/') + 1) };
-}
 
 function links(record: ContainerRecord, resolve: ResolveLink): SandboxRequest['links'] {
   return (record.hostConfig.Links ?? []).flatMap((link) => {

@@ -59,7 +59,7 @@ function pauseRefused(record: ContainerRecord, why: string): DaemonError {
 
 function removeRefused({ id, name, phase }: ContainerRecord, why: string): DaemonError {
   if (phase === 'removing') return conflict(`removal of container ${id} is already in progress`);
-  const first = `cannot remove container "/${name}": container is`;
+  const first = `cannot remove container "${name}": container is`;
   if (phase === 'paused') return conflict(`${first} paused and must be unpaused first${why}`);
   const state = phase === 'stopping' ? 'running' : phase;
   return conflict(`${first} ${state}: stop the container before removing or force remove${why}`);

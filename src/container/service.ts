@@ -1,7 +1,7 @@
 /** Commands and reads of containers. Commands ask the chart; reads are answered from records and never wait. */
 import { type AnyActorRef, waitFor as waitForState } from 'xstate';
 import { matchesLabels, type Filters } from '../api/filters.ts';
-import { conflict, DaemonError, invalid, notFound, unavailable } from '../errors.ts';
+import { asDaemonError, conflict, DaemonError, invalid, notFound, unavailable } from '../errors.ts';
 import type { ContainerCreate } from '../generated/types/container-create.ts';
 import type { ContainerUpdate } from '../generated/types/container-update.ts';
 import { Lanes } from '../lib/lanes.ts';
@@ -10,17 +10,17 @@ import { ask } from '../reactor/ask.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import { findBlockDevices } from '../runtime/oci/host-side.ts';
 import { resourcesOf } from '../runtime/oci/resources.ts';
-import { validateHostConfig } from '../runtime/oci/validate.ts';
 import type { Store } from '../store/port.ts';
-import type { HostConfig } from './config.ts';
 import { type CreateDeps, createContainer, type CreateOptions } from './create.ts';
 import type { Announcement, ContainerEvent, RemoveOrder } from './events.ts';
 import { type ListOptions, selectContainers } from './list.ts';
 import { checkedName } from './names.ts';
-import { parseLink, sandboxRequest } from './network-request.ts';
+import { parseLink } from './links.ts';
+import { sandboxRequest } from './network-request.ts';
 import { type ContainerRecord, hasProcesses, isRunning } from './record.ts';
 import { refusal } from './refusal.ts';
 import { graceOf, signalNumber, stopSignal } from './signals.ts';
+import { updateOf } from './update.ts';
 import { inspectText, type PathOf, type Sizes, summaryText, type Surroundings } from './view.ts';
 import { isWaitCondition, type WaitResult, waitFor } from './wait.ts';
 
@@ -135,8 +135,7 @@ export class Containers {
   }
 
   async kill(reference: string, signalText = 'KILL'): Promise<void> {
-    const record = this.resolve(reference);
-    const signal = signalNumber(signalText);
+    const [record, signal] = ofKill(reference, () => [this.resolve(reference), signalNumber(signalText)] as const);
     await this.#ask(record, (reply): ContainerEvent => ({ type: 'KILL', reply, signal }));
   }
 
@@ -191,13 +190,7 @@ export class Containers {
     const { id } = this.resolve(reference);
     return this.#lanes.run(id, async () => {
       const record = this.resolve(id);
-      if (record.phase === 'removing' || record.phase === 'dead')
-        throw conflict(`Cannot update container ${id}: Container is marked for removal and cannot be "update".`);
-      const change = chosenOf(body);
-      if (record.hostConfig.AutoRemove && body.RestartPolicy?.Name && body.RestartPolicy.Name !== 'no')
-        throw conflict(`Restart policy cannot be updated because AutoRemove is enabled for the container`);
-      const wanted = { ...record.hostConfig, ...change };
-      const { hostConfig, warnings } = validateHostConfig(wanted, this.#deps.host, this.#deps.config, { update: true });
+      const { change, hostConfig, warnings } = updateOf(record, body, this.#deps.host, this.#deps.config);
       const task = this.#deps.sessions.find(id)?.task;
       if (task && hasProcesses(record)) {
         await task.update(resourcesOf(change, await findBlockDevices(change)));
@@ -312,14 +305,14 @@ export class Containers {
   }
 }
 
-/** The CLI sends every field; zero and empty ones are those that nobody chose. A pids limit of 0 is one: none. */
-function chosenOf(body: ContainerUpdate): Partial<HostConfig> {
-  const chosen = Object.entries(body).filter(([key, value]) => {
-    if (key === 'RestartPolicy') return Boolean((value as ContainerUpdate['RestartPolicy'])?.Name);
-    if (key === 'PidsLimit') return value !== null;
-    return Array.isArray(value) ? value.length > 0 : Boolean(value);
-  });
-  return Object.fromEntries(chosen) as Partial<HostConfig>;
+/** What refuses a kill before it reaches the container, in dockerd's words around it. */
+function ofKill<T>(reference: string, look: () => T): T {
+  try {
+    return look();
+  } catch (error) {
+    const { kind, message } = asDaemonError(error);
+    throw new DaemonError(kind, `cannot kill container: ${reference}: ${message}`, { cause: error });
+  }
 }
 
 /** "24h" ago, a Unix time or RFC 3339: milliseconds since the epoch. */
@@ -334,6 +327,6 @@ export function untilOf(values: readonly string[] | undefined, now: number): num
   }
   if (/^\d+(\.\d+)?$/.test(value)) return Number(value) * 1000;
   const date = Date.parse(value);
-  if (Number.isNaN(date)) throw invalid(`invalid filter 'until=${value}'`);
+  if (Number.isNaN(date)) throw invalid(`invalid filter: failed to parse value as time or duration: "${value}"`);
   return date;
 }

@@ -3,10 +3,11 @@ import { invalid } from '../errors.ts';
 import { parseSignal } from '../runtime/oci/validate-config.ts';
 import type { ContainerRecord } from './record.ts';
 
-/** "SIGTERM", "term", "15", "RTMIN+3" → the number. Throws invalid "Invalid signal: x". */
+/** "SIGTERM", "term", "15", "RTMIN+3" → the number. Throws invalid "invalid signal: x". */
 export function signalNumber(text: string): number {
   const number = parseSignal(text);
-  if (number === undefined) throw invalid(`Invalid signal: ${text}`);
+  if (number === undefined)
+    throw invalid(Number(text) > 0 ? `the linux daemon does not support signal ${text}` : `invalid signal: ${text}`);
   return number;
 }
 

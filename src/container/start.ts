@@ -1,9 +1,9 @@
 /** The effects of a start: what the process needs is prepared, created and launched. Each leaves a trace that undo knows. */
 import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DaemonError, invalid, internal } from '../errors.ts';
+import { asDaemonError, DaemonError, invalid, internal, notFound } from '../errors.ts';
 import { nowNano, rfc3339Nano } from '../lib/clock.ts';
-import type { Sandbox } from '../network/port.ts';
+import type { Sandbox, SandboxRequest } from '../network/port.ts';
 import { readHostSide } from '../runtime/oci/host-side.ts';
 import { joinedContainer } from '../runtime/oci/docker-types.ts';
 import { buildSpec } from '../runtime/oci/spec.ts';
@@ -37,14 +37,33 @@ export const taskSpec = (deps: EffectDeps, record: ContainerRecord): TaskSpec =>
 
 /** Once for each start, whoever asks first: the spec needs the namespace's path, the network lane goes on from it. */
 export function namespaceOf(deps: EffectDeps, work: Work, session: Session): Promise<Namespace> {
-  session.namespace ??= session.track(deps.networks.prepare(sandboxRequest(work.record, deps.idOf)));
+  session.namespace ??= session.track(deps.networks.prepare(requestOf(deps, work)).catch(networkError(work)));
   return session.namespace;
 }
+
+function requestOf(deps: EffectDeps, { record }: Work): SandboxRequest {
+  const request = sandboxRequest(record, deps.idOf);
+  const other = joinedContainer(request.mode);
+  if (other === undefined) return request;
+  // It may have been made after this container, which then knows it by name.
+  const id = deps.idOf(other);
+  if (!id) throw notFound(`joining network namespace of container: No such container: ${other}`);
+  return { ...request, mode: `container:${id}` };
+}
+
+/** dockerd's words around what is wrong with a container's own network. */
+const networkError =
+  ({ record }: Work) =>
+  (error: unknown): never => {
+    const { kind, message, code } = asDaemonError(error);
+    if (joinedContainer(record.hostConfig.NetworkMode) !== undefined) throw error;
+    throw new DaemonError(kind, `failed to set up container networking: ${message}`, { code, cause: error });
+  };
 
 export async function openNetwork(deps: EffectDeps, work: Work): Promise<Sandbox | undefined> {
   const session = deps.sessions.of(work.record.id);
   await namespaceOf(deps, work, session);
-  return session.track(deps.networks.open(sandboxRequest(work.record, deps.idOf)));
+  return session.track(deps.networks.open(requestOf(deps, work)).catch(networkError(work)));
 }
 
 export async function prepare(deps: EffectDeps, work: Work): Promise<void> {
@@ -74,7 +93,7 @@ async function prepareAll(deps: EffectDeps, work: Work, session: Session): Promi
       ? { ...record.config, Env: [...(record.config.Env ?? []), ...session.secretEnv] }
       : record.config,
     hostConfig: record.hostConfig,
-    args: [record.path, ...record.args].filter((arg, index) => index > 0 || arg !== ''),
+    args: [record.path, ...record.args],
     user,
     host: deps.host,
     daemon: deps.config,

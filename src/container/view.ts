@@ -5,6 +5,7 @@
 import type { EndpointSettings, PortMap, Sandbox } from '../network/port.ts';
 import { type MountPoint, viewMounts } from '../volume/mounts.ts';
 import { type ContainerRecord, isRunning } from './record.ts';
+import { parseLink } from './links.ts';
 import { statusOf, statusText } from './status.ts';
 
 /** Where a volume lies on the host. */
@@ -103,6 +104,14 @@ function shownMounts({ mounts, hostConfig }: ContainerRecord): MountPoint[] {
   return mounts.filter((mount) => mount.type !== 'tmpfs' || !plain.has(mount.destination));
 }
 
+/** "/other:/this/alias", as clients know links. */
+const linksView = ({ name, hostConfig }: ContainerRecord): string[] | null =>
+  hostConfig.Links &&
+  hostConfig.Links.map((link) => {
+    const { name: other, alias } = parseLink(link);
+    return `/${other}:/${name}/${alias}`;
+  });
+
 function inspectView(record: ContainerRecord, around: Surroundings): object {
   return {
     Id: record.id,
@@ -122,7 +131,7 @@ function inspectView(record: ContainerRecord, around: Surroundings): object {
     MountLabel: '',
     ProcessLabel: '',
     AppArmorProfile: '',
-    HostConfig: record.hostConfig,
+    HostConfig: { ...record.hostConfig, Links: linksView(record) },
     GraphDriver: around.graphDriver,
     Mounts: viewMounts(shownMounts(record), around.pathOf),
     Config: record.config,

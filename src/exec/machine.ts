@@ -1,6 +1,7 @@
 /** An exec's chart: created · starting · running · exited. It starts once; what it may leave in the runtime is deleted at its end. */
 import { assign, fromPromise, setup } from 'xstate';
 import { asDaemonError, type DaemonError, internal } from '../errors.ts';
+import { startExitCode } from '../container/changes.ts';
 import type { Reply } from '../reactor/ask.ts';
 import type { ExitStatus } from '../runtime/port.ts';
 
@@ -48,12 +49,6 @@ const unwired = async (): Promise<never> => {
   throw internal('the effect is not wired');
 };
 
-/** A shell's words for a program that is not there (127) or cannot be run (126); both when it failed to start. */
-export function failureCode(message: string): number {
-  if (/executable file not found|no such file or directory/i.test(message)) return 127;
-  return 126;
-}
-
 const failureOf = (event: unknown): DaemonError => asDaemonError((event as { error: unknown }).error);
 
 export const execMachine = setup({
@@ -81,7 +76,7 @@ export const execMachine = setup({
       record: ({ context, event }) => ({
         ...context.record,
         running: false,
-        exitCode: failureCode(failureOf(event).message),
+        exitCode: startExitCode(failureOf(event).message),
       }),
     }),
     starterDone: ({ context }) => context.starter?.resolve(),

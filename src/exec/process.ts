@@ -3,7 +3,7 @@ import type { ContainerConfig, HostConfig } from '../container/config.ts';
 import { capabilitySets } from '../runtime/oci/capabilities.ts';
 import { mergeEnvironment } from '../runtime/oci/process.ts';
 import type { ProcessSpecification } from '../runtime/oci/spec-types.ts';
-import { databasesIn, resolveUser } from '../runtime/oci/user.ts';
+import { databasesIn, type ResolvedUser, resolveUser } from '../runtime/oci/user.ts';
 import type { ExecConfig } from './machine.ts';
 
 export interface ExecProcessInput {
@@ -19,13 +19,18 @@ export interface ExecProcessInput {
   consoleSize?: [number, number];
 }
 
+/** Who it runs as, by the container's own databases. Throws invalid for somebody they do not know. */
+export const execUser = ({
+  exec,
+  config,
+  hostConfig,
+  pid,
+}: Pick<ExecProcessInput, 'exec' | 'config' | 'hostConfig' | 'pid'>): ResolvedUser =>
+  resolveUser(exec.user || config.User, hostConfig.GroupAdd ?? [], databasesIn(`/proc/${pid}/root`));
+
 export function execProcess(input: ExecProcessInput): ProcessSpecification {
   const { exec, config, hostConfig, process } = input;
-  const { uid, gid, additionalGids } = resolveUser(
-    exec.user || config.User,
-    hostConfig.GroupAdd ?? [],
-    databasesIn(`/proc/${input.pid}/root`),
-  );
+  const { uid, gid, additionalGids } = execUser(input);
   const [height = 0, width = 0] = input.consoleSize ?? exec.consoleSize ?? [];
   const { consoleSize: _, ...inherited } = process;
   return {

@@ -14,7 +14,7 @@ import type { ProcessSpecification } from '../runtime/oci/spec-types.ts';
 import type { Process, Task } from '../runtime/port.ts';
 import { type Attachment, StreamBroker } from '../streams/broker.ts';
 import { type ExecConfig, execMachine, type ExecRecord, type ExecWork } from './machine.ts';
-import { execProcess } from './process.ts';
+import { execProcess, execUser } from './process.ts';
 import { collectOutput } from './collect.ts';
 
 export interface ExecDeps {
@@ -77,7 +77,7 @@ export class Execs {
   #container(reference: string): ContainerRecord {
     const record = this.#deps.resolve(reference);
     const { id, phase } = record;
-    if (phase === 'paused') throw conflict(`Container ${id} is paused, unpause the container before exec`);
+    if (phase === 'paused') throw conflict(`Container ${reference} is paused, unpause the container before exec`);
     if (phase === 'restarting') throw conflict(`Container ${id} is restarting, wait until the container is running`);
     if (!this.#deps.task(id) || (phase !== 'running' && phase !== 'stopping'))
       throw conflict(`container ${id} is not running`);
@@ -86,6 +86,8 @@ export class Execs {
 
   create(reference: string, config: ExecConfig): string {
     const container = this.#container(reference);
+    const pid = this.#deps.task(container.id)?.pid;
+    if (pid && config.user) execUser({ ...container, pid, exec: config });
     const id = newId();
     const record: ExecRecord = { id, containerId: container.id, config, running: false, exitCode: null, pid: 0 };
     this.#live.set(id, {
@@ -128,19 +130,21 @@ export class Execs {
     const { record } = this.#get(id);
     this.#container(record.containerId);
     const actor = this.#deps.reactor.get('exec', record.id);
-    if (!actor) throw conflict(`Exec command ${record.id} has already run`);
+    if (!actor) throw conflict(`exec command ${record.id} has already run`);
     await ask<void>(
       actor,
       (reply) => ({ type: 'START', reply, consoleSize: options.consoleSize }),
       (snapshot) =>
         conflict(
-          `Exec command ${record.id} ${snapshot.status === 'active' ? 'is already running' : 'has already run'}`,
+          `exec command ${record.id} ${snapshot.status === 'active' ? 'is already running' : 'has already run'}`,
         ),
     );
   }
 
   /** Starts it with a client's connection, until the process ends or the client detaches. */
   async serve(id: string, connection: Duplex, options: StartOptions = {}): Promise<void> {
+    const { exitCode } = this.#get(id).record;
+    if (exitCode !== null) throw conflict(`exec command ${id} has already run`);
     const attachment = this.attach(id);
     const served = attachment.serve(connection);
     try {

@@ -48,7 +48,8 @@ export async function listProcesses(pids: readonly number[], psArguments: string
   // Some options of ps cannot stand beside -q: then all are listed, and ours picked out.
   const { stdout } = await runTool('ps', [...args, `-q${pids.join(',')}`], options).catch(() =>
     runTool('ps', args, options).catch((error: DaemonError) => {
-      throw internal(`ps: ${error.message.split('\n')[0]}`, { cause: error });
+      const said = error.message.split('\n')[0]!;
+      throw internal(`ps: ${said.slice(said.indexOf('error:'))}`, { cause: error });
     }),
   );
   return parsePs(stdout, new Set(pids));

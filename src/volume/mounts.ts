@@ -93,9 +93,9 @@ const labelMode = (driver: string): string => (driver === '' || driver === 'loca
 
 const cleanPath = (path: string): string => posix.normalize(path).replace(/(.)\/+$/, '$1');
 
-function checkTarget(target: string): void {
-  if (posix.normalize(target) === '/') throw invalid("invalid specification: destination can't be '/'");
-  if (!target.startsWith('/')) throw invalid(`invalid mount path: '${target}' mount path must be absolute`);
+function checkTarget(target: string, where = ''): void {
+  if (posix.normalize(target) === '/') throw invalid(`${where}invalid specification: destination can't be '/'`);
+  if (!target.startsWith('/')) throw invalid(`${where}invalid mount path: '${target}' mount path must be absolute`);
 }
 
 /** `src:dst[:modes]`: a path on the host, or the name of a volume; `dst` alone is an anonymous volume. */
@@ -112,7 +112,8 @@ export function parseBind(raw: string, volumeDriver = ''): MountPoint {
   const [source, target] = parts.length === 1 ? ['', first] : [first, second];
   try {
     if (target === '') throw invalid('invalid mount config for type "bind": field Target must not be empty');
-    checkTarget(target);
+    const type = source.startsWith('/') ? 'bind' : 'volume';
+    checkTarget(target, `invalid mount config for type "${type}": `);
   } catch (error) {
     throw bad(error as DaemonError);
   }
@@ -148,6 +149,10 @@ const OPTIONS_OF = {
 } as const;
 
 export function parseMount(spec: MountSpec): MountPoint {
+  for (const [field, type] of Object.entries(OPTIONS_OF)) {
+    if (type !== spec.Type && spec[field as keyof typeof OPTIONS_OF])
+      throw invalid(`${field} must not be specified on mount type "${spec.Type ?? ''}"`);
+  }
   try {
     return mountPointOf(spec);
   } catch (error) {
@@ -157,10 +162,6 @@ export function parseMount(spec: MountSpec): MountPoint {
 }
 
 function mountPointOf(spec: MountSpec): MountPoint {
-  for (const [field, type] of Object.entries(OPTIONS_OF)) {
-    if (type !== spec.Type && spec[field as keyof typeof OPTIONS_OF])
-      throw invalid(`field ${field} must not be specified`);
-  }
   const target = spec.Target ?? '';
   if (target === '') throw invalid('field Target must not be empty');
   checkTarget(target);
@@ -274,7 +275,9 @@ export function planMounts(request: MountRequest): MountPoint[] {
     add({ ...blank('tmpfs', target), tmpfs: options, writable: !options.split(',').includes('ro'), listed: false });
   }
   for (const spec of request.mounts ?? []) if (spec) add(parseMount(spec));
-  for (const target of Object.keys(request.volumes ?? {})) {
+  for (const given of Object.keys(request.volumes ?? {})) {
+    // An image may name its volume by a path from the root.
+    const target = posix.join('/', given);
     checkTarget(target);
     const point = { ...blank('volume', target), driver: request.volumeDriver ?? '', copy: true, anonymous: true };
     if (!points.has(point.destination)) points.set(point.destination, point);

@@ -5,7 +5,7 @@
 import { closeSync, constants, fstatSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { asDaemonError, invalid } from '../errors.ts';
+import { asDaemonError, invalid, notFound } from '../errors.ts';
 import { isErrno, mount, MS, O_PATH, umountIfMounted } from '../host/ffi.ts';
 import { fdPath, withRoot } from '../host/rootfs.ts';
 import { UndoStack } from '../lib/undo.ts';
@@ -72,8 +72,10 @@ function pinSubpath(root: string, subpath: string, target: string): string {
   try {
     fd = withRoot(root, (opened) => opened.open(subpath, O_PATH));
   } catch (error) {
-    const reason = isErrno(error, 'ENOENT') ? 'no such file or directory' : (error as Error).message;
-    throw invalid(`cannot access path ${join(root, subpath)}: ${reason}`, { cause: error });
+    const path = join(root, subpath);
+    if (isErrno(error, 'ENOENT'))
+      throw notFound(`cannot access path ${path}: lstat ${path}: no such file or directory`, { cause: error });
+    throw invalid(`cannot access path ${path}: ${(error as Error).message}`, { cause: error });
   }
   try {
     if (fstatSync(fd).isDirectory()) mkdirSync(target, { recursive: true });

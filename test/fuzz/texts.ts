@@ -7,7 +7,7 @@ import { parseDockerfile } from '../../src/build/dockerfile/parse.ts';
 import { expandText, expandToWords, expandWord } from '../../src/build/dockerfile/words.ts';
 import { parseMount as parseRunMount } from '../../src/build/mounts.ts';
 import { compileGlob, PathMatcher, readIgnoreFile } from '../../src/build/patterns.ts';
-import { parseLink } from '../../src/container/network-request.ts';
+import { parseLink } from '../../src/container/links.ts';
 import { parsePlatform } from '../../src/image/manifest.ts';
 import { canonical, familiar, parseReference } from '../../src/image/reference.ts';
 import { parseChallenges } from '../../src/image/registry/challenge.ts';

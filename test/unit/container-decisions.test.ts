@@ -114,7 +114,7 @@ test('a refusal keeps dockerd’s words and says the state and what it accepts',
   expect(restarting.kind).toBe('conflict');
   expect(restarting.message).toContain('it is restarting, next try after 3.2 s');
   expect(refused('running', 'REMOVE', 'running').message).toMatch(
-    /^cannot remove container "\/model": container is running: stop the container before removing or force remove/,
+    /^cannot remove container "model": container is running: stop the container before removing or force remove/,
   );
   expect(refused('removing', 'REMOVE', 'removing').message).toContain('already in progress');
   expect(refused('running', 'UNPAUSE', 'running').kind).toBe('internal');
@@ -122,7 +122,7 @@ test('a refusal keeps dockerd’s words and says the state and what it accepts',
 
 test('signals by every name, and what they mean to a container', () => {
   expect(['KILL', 'sigterm', '9', 'RTMIN+3'].map(signalNumber)).toEqual([9, 15, 9, 37]);
-  expect(() => signalNumber('NOPE')).toThrow('Invalid signal: NOPE');
+  expect(() => signalNumber('NOPE')).toThrow('invalid signal: NOPE');
   const plain = recordFor({});
   expect([graceOf(plain, undefined), graceOf(plain, 0), graceOf(plain, -1)]).toEqual([10_000, 0, -1]);
   expect(isMeantToEnd(recordFor({ config: { StopSignal: 'SIGINT' } }), 1)).toBe(false);

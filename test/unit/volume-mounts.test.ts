@@ -83,7 +83,7 @@ describe('a mount', () => {
       { Type: 'volume', Source: 'v', Target: '/t', VolumeOptions: { Subpath: '../x' } },
       'subpath must be a relative path',
     ],
-    [{ Type: 'volume', Source: 'v', Target: '/t', BindOptions: {} }, 'field BindOptions must not be specified'],
+    [{ Type: 'volume', Source: 'v', Target: '/t', BindOptions: {} }, 'BindOptions must not be specified on mount type "volume"'],
     [{ Type: 'tmpfs', Source: 'x', Target: '/t' }, 'field Source must not be specified'],
     [{ Type: 'tmpfs', Target: '/t', TmpfsOptions: { Options: [['dev']] } }, 'invalid option: dev'],
     [{ Type: 'npipe', Target: '/t' }, 'mount type unknown'],

@@ -4,6 +4,7 @@ import type { EffectDeps } from '../../container/actors.ts';
 import { attachTo, type ContainerAttach } from '../../container/attach.ts';
 import type { Containers } from '../../container/service.ts';
 import { invalid } from '../../errors.ts';
+import { parseDetachKeys } from '../../streams/detach-keys.ts';
 import { type Api, type ApiContext, atLeast, flag, hijack, MULTIPLEXED, RAW_STREAM, text, websocket } from '../kit.ts';
 
 export interface AttachDeps {
@@ -12,15 +13,10 @@ export interface AttachDeps {
 }
 
 function optionsOf(c: ApiContext): ContainerAttach {
-  const [logs, stream] = [flag(c, 'logs'), flag(c, 'stream')];
-  return {
-    logs,
-    stream,
-    stdin: flag(c, 'stdin'),
-    stdout: flag(c, 'stdout'),
-    stderr: flag(c, 'stderr'),
-    detachKeys: text(c, 'detachKeys'),
-  };
+  const [logs, stream, detachKeys] = [flag(c, 'logs'), flag(c, 'stream'), text(c, 'detachKeys')];
+  // Refused while there is still an answer to refuse in.
+  parseDetachKeys(detachKeys);
+  return { logs, stream, stdin: flag(c, 'stdin'), stdout: flag(c, 'stdout'), stderr: flag(c, 'stderr'), detachKeys };
 }
 
 /** What the client is told to expect: frames only without a terminal, and by name only since 1.42. */

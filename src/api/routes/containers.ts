@@ -113,8 +113,9 @@ function checkpointRoutes(api: Api, containers: Containers): void {
 }
 
 export function containerRoutes(api: Api, containers: Containers): void {
+  // Before the routes whose names may hold slashes.
+  checkpointRoutes(api, containers);
   readRoutes(api, containers);
   changeRoutes(api, containers);
   lifeRoutes(api, containers);
-  checkpointRoutes(api, containers);
 }

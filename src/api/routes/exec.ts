@@ -11,9 +11,17 @@ import { sizeOf } from './containers.ts';
 const consoleSize = (given: number[] | null | undefined): [number, number] | undefined =>
   given?.length === 2 ? [given[0]!, given[1]!] : undefined;
 
+function checkDetachKeys(keys: string): void {
+  try {
+    parseDetachKeys(keys);
+  } catch (error) {
+    throw invalid(`Invalid escape keys (${keys}) provided`, { cause: error });
+  }
+}
+
 export function execConfig(body: ExecCreate): ExecConfig {
   if (!body.Cmd?.length) throw invalid('No exec command specified');
-  if (body.DetachKeys) parseDetachKeys(body.DetachKeys);
+  checkDetachKeys(body.DetachKeys ?? '');
   return {
     tty: body.Tty ?? false,
     attachStdin: body.AttachStdin ?? false,

@@ -62,7 +62,7 @@ export function mergeTmpfsOptions(options: readonly string[]): string[] {
   for (const option of options) {
     const key = option.split('=', 1)[0]!;
     const group = FLAG_GROUPS.find((flags) => flags.includes(option));
-    if (!group && !(option.includes('=') && DATA_KEYS.has(key))) throw invalid(`invalid tmpfs option ["${option}"]`);
+    if (!group && !(option.includes('=') && DATA_KEYS.has(key))) throw invalid(`invalid tmpfs option "${option}"`);
     const slot = group ? group[0]! : key;
     merged.delete(slot);
     merged.set(slot, option);
@@ -90,10 +90,11 @@ function remainingDefaults(input: MountInput, user: ReadonlySet<string>): SpecMo
 type Bind = Extract<ContainerMount, { kind: 'bind' }>;
 
 function readOnlyOption(mount: Bind, kernelVersion: string): string[] {
-  if (mount.writable) return [];
-  if (mount.readOnlyNonRecursive && mount.readOnlyForceRecursive) {
-    throw invalid('mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive');
+  if (mount.readOnlyForceRecursive && (mount.writable || mount.readOnlyNonRecursive)) {
+    const other = mount.writable ? '!ReadOnly' : 'ReadOnlyNonRecursive';
+    throw invalid(`mount options conflict: ${other} && BindOptions.ReadOnlyForceRecursive`);
   }
+  if (mount.writable) return [];
   const able = kernelAtLeast(kernelVersion, '5.12');
   if (!able && mount.readOnlyForceRecursive) {
     throw invalid('rro is not supported: kernel does not support recursive read-only mounts, needs 5.12 or later');

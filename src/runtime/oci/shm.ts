@@ -47,7 +47,9 @@ export function shmMount(
   if (joinedContainer(ipcMode) === undefined || !donor) return undefined;
   if (donor.ipcMode === 'host') return at('/dev/shm');
   if (donor.ipcMode !== 'shareable') {
-    throw invalid('non-shareable IPC (hint: use IpcMode:shareable for the donor container)');
+    throw invalid(
+      `failed to join IPC namespace: container ${joinedContainer(ipcMode)}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
+    );
   }
   return at(shmPath(donor.directory));
 }

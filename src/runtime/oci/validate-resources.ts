@@ -172,7 +172,7 @@ function checkCpuset(review: Review<ResourceConfig>, available: HostFacts['cpuse
 
 function checkList(name: string, what: string, requested: string, available: string | undefined): void {
   const wanted = parseCpuList(requested);
-  if (!wanted) throw invalid(`Invalid value ${requested} for ${name}`);
+  if (!wanted) throw invalid(`Invalid value ${requested} for ${name}: invalid format: ${requested}`);
   const present = available === undefined ? undefined : parseCpuList(available);
   if (present && ![...wanted].every((number) => present.has(number))) {
     throw invalid(`Requested ${what} are not available - requested ${requested}, available: ${available}`);
