@@ -3,28 +3,23 @@ import { invalid } from '../errors.ts';
 
 export type Options = Readonly<Record<string, string>>;
 
-const UNITS: Readonly<Record<string, number>> = {
-  '': 1,
-  b: 1,
-  k: 2 ** 10,
-  m: 2 ** 20,
-  g: 2 ** 30,
-  t: 2 ** 40,
-  p: 2 ** 50,
-};
+type Units = 'binary' | 'decimal';
 
-/** "10m", "1.5 GiB", "100": bytes. */
-export function parseSize(text: string): number {
+const PREFIXES = ['', 'k', 'm', 'g', 't', 'p'];
+
+/** "10m", "1.5 GiB", "100": bytes; the files of a log are counted in thousands, as dockerd does. */
+export function parseSize(text: string, units: Units = 'binary'): number {
   const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?$/i.exec(text.trim());
   if (!match) throw invalid(`invalid size: '${text}'`);
-  return Math.floor(Number(match[1]) * UNITS[match[2]!.toLowerCase()]!);
+  const power = PREFIXES.indexOf(match[2]!.toLowerCase());
+  return Math.floor(Number(match[1]) * (units === 'decimal' ? 1000 : 1024) ** power);
 }
 
-export function sizeOption(options: Options, name: string, fallback: number): number {
+export function sizeOption(options: Options, name: string, fallback: number, units?: Units): number {
   const text = options[name];
   if (text === undefined || text === '') return fallback;
   if (text === '-1') return -1;
-  const size = parseSize(text);
+  const size = parseSize(text, units);
   if (size <= 0) throw invalid(`${name} must be a positive number`);
   return size;
 }
@@ -79,7 +74,7 @@ export interface FileOptions {
 }
 
 export function fileOptions(options: Options, fallback: FileOptions, prefix = ''): FileOptions {
-  const maxSize = sizeOption(options, `${prefix}max-size`, fallback.maxSize);
+  const maxSize = sizeOption(options, `${prefix}max-size`, fallback.maxSize, 'decimal');
   const maxFiles = integerOption(options, `${prefix}max-file`, fallback.maxFiles);
   if (maxFiles < 1) throw invalid(`${prefix}max-file cannot be less than 1`);
   const compress = booleanOption(options, `${prefix}compress`, fallback.compress && maxFiles > 1);

@@ -89,7 +89,11 @@ for (const driver of ['json-file', 'local', 'syslog'] as const) {
       expect(numbers(await read({ sinceNano: later }))).toEqual([4, 5]);
       expect(numbers(await read({ untilNano: later }))).toEqual([1, 2, 3]);
       const again = await drivers.open(base, info);
+      const tail = drivers.batches(base, info, { ...ALL, tail: 2 }, textsOf)[Symbol.asyncIterator]();
+      const first = tail.next();
       write(again, 6, 6);
+      expect(numbers((await first).value as string[])).toEqual([4, 5]);
+      expect((await tail.next()).done).toBe(true);
       await again.close();
       expect(numbers(await read({ tail: 2 }))).toEqual([5, 6]);
     });

@@ -50,7 +50,8 @@ describe('log options', () => {
   });
 
   it('say sizes as Docker does', () => {
-    expect(['10', '1k', '1.5 KB', '2m', '1GiB'].map(parseSize)).toEqual([10, 1024, 1536, 2 << 20, 1 << 30]);
+    expect(['10', '1k', '1.5 KB', '2m', '1GiB'].map((text) => parseSize(text))).toEqual([10, 1024, 1536, 2 << 20, 1 << 30]);
+    expect(['10', '1k', '2m'].map((text) => parseSize(text, 'decimal'))).toEqual([10, 1000, 2_000_000]);
   });
 
   it('choose tags and attributes', () => {

@@ -30,7 +30,8 @@ export type Make<T> = (batch: LogEntry[]) => T;
 
 export async function* readLog<T>(log: FileLog, options: ReadOptions, make: Make<T>): AsyncGenerator<T> {
   const { live } = log;
-  const open = openSources(log.path);
+  // Who does not follow gets what there is now: lines that come meanwhile would make a tail longer than it was asked to be.
+  const open = openSources(log.path, !options.follow);
   let generation = live?.generation ?? 0;
   const stops = (past: boolean): boolean => past || options.signal?.aborted === true;
   try {

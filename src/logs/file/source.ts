@@ -14,13 +14,14 @@ export interface Source {
   close(): void;
 }
 
-function plain(path: string): Source {
+function plain(path: string, pinned: boolean): Source {
   const fd = openSync(path, 'r');
+  const end = pinned ? fstatSync(fd).size : Infinity;
   return {
-    size: async () => fstatSync(fd).size,
+    size: async () => (pinned ? end : fstatSync(fd).size),
     async read(offset, length, into) {
       const buffer = into ?? Buffer.allocUnsafe(length);
-      const { bytesRead } = await readAt(fd, buffer, 0, length, offset);
+      const { bytesRead } = await readAt(fd, buffer, 0, Math.max(0, Math.min(length, end - offset)), offset);
       return buffer.subarray(0, bytesRead);
     },
     close: () => closeSync(fd),
@@ -40,21 +41,21 @@ function compressed(path: string): Source {
   };
 }
 
-/** The k-th old file (0 is the current one); undefined when there is none. */
-export function openSource(path: string, index: number): Source | undefined {
+/** The k-th old file (0 is the current one); undefined when there is none. `pinned`: it ends where it ends now. */
+export function openSource(path: string, index: number, pinned = false): Source | undefined {
   const name = index ? `${path}.${index}` : path;
-  if (existsSync(name)) return plain(name);
+  if (existsSync(name)) return plain(name, pinned);
   if (index && existsSync(`${name}.gz`)) return compressed(`${name}.gz`);
   return undefined;
 }
 
 /** All files of a log, the oldest first. Synchronous, so that no rotation comes in between. */
-export function openSources(path: string): Source[] {
+export function openSources(path: string, pinned: boolean): Source[] {
   const sources: Source[] = [];
-  const current = openSource(path, 0);
+  const current = openSource(path, 0, pinned);
   if (current) sources.push(current);
   for (let index = 1; ; index++) {
-    const source = openSource(path, index);
+    const source = openSource(path, index, pinned);
     if (!source) return sources.reverse();
     sources.push(source);
   }
