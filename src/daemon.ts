@@ -16,6 +16,7 @@ import { Bus } from './bus/bus.ts';
 import type { Config } from './config/config.ts';
 import { liveSettings, reloaded } from './config/load.ts';
 import { type ContainerRoom, createContainerRoom } from './container/room.ts';
+import { loadDefaultProfile } from './host/apparmor.ts';
 import { readHostFacts } from './host/facts.ts';
 import { openUserRemap } from './host/user-remap.ts';
 import { unavailable } from './errors.ts';
@@ -99,6 +100,11 @@ async function buildParts(config: Config, log: Logger, release: Release[]): Prom
   release.push(() => reactor.stop());
   const components = readComponents(config);
   const host = await readHostFacts(config);
+  // Containers that need it then say so themselves: none runs without.
+  if (host.apparmor)
+    await loadDefaultProfile().catch((error: unknown) =>
+      log.error({ err: error }, 'the AppArmor profile of containers could not be loaded'),
+    );
   const remap = config.usernsRemap ? await openUserRemap(config) : undefined;
   // Containers that live on stay in their namespace, and find it there again.
   release.push(() => config.liveRestore || remap?.close());

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, hostname, machine, release, totalmem } from 'node:os';
 import type { Config } from '../config/config.ts';
+import { hasApparmor } from './apparmor.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { parseCpuList, readCgroup, readCpuset } from './cgroup.ts';
 import { takesX32Calls } from './ffi.ts';
@@ -61,11 +62,14 @@ export async function readHostFacts(config: Pick<Config, 'cgroupDriver'>): Promi
     thermalPaths: thermalPaths(),
     x32: kind === 'x86_64' && takesX32Calls(),
     seccomp: /^Seccomp:/m.test(status),
-    apparmor: read('/sys/module/apparmor/parameters/enabled').trim() === 'Y',
+    apparmor: hasApparmor(),
     selinux: existsSync('/sys/fs/selinux/enforce'),
     userns: existsSync('/proc/self/ns/user'),
     capabilities: capabilitiesOf(/^CapBnd:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'),
-    ipv4Forwarding: read('/proc/sys/net/ipv4/ip_forward').trim() === '1',
+    // Asked each time: the networks turn it on after this.
+    get ipv4Forwarding() {
+      return read('/proc/sys/net/ipv4/ip_forward').trim() === '1';
+    },
     ipv6: existsSync('/proc/net/if_inet6'),
   };
 }

@@ -5,6 +5,7 @@
 import { posix } from 'node:path';
 import type { Config } from '../../config/config.ts';
 import { invalid } from '../../errors.ts';
+import { DEFAULT_PROFILE } from '../../host/apparmor.ts';
 import type { HostFacts } from '../../host/port.ts';
 import { capabilitySets, containerCapabilities } from './capabilities.ts';
 import { applyCdiEdits } from './cdi.ts';
@@ -81,7 +82,7 @@ function buildProcess(input: SpecInput, capabilities: string[], security: Securi
   const { config, hostConfig, side } = input;
   const [height = 0, width = 0] = hostConfig.ConsoleSize ?? [];
   const limits = resourceLimits(hostConfig, input.daemon);
-  const apparmor = security.apparmor || (hostConfig.Privileged ? 'unconfined' : 'docker-default');
+  const apparmor = security.apparmor || (hostConfig.Privileged ? 'unconfined' : DEFAULT_PROFILE);
   return {
     terminal: Boolean(config.Tty),
     ...(config.Tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
