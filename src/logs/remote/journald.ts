@@ -1,30 +1,15 @@
-/** The journald driver: systemd's native protocol, one datagram of fields a line. systemd.io/JOURNAL_NATIVE_PROTOCOL. */
+/** The journald driver: a record of the journal for each line. */
 import { existsSync } from 'node:fs';
 import { internal } from '../../errors.ts';
 import { shortId } from '../../lib/ids.ts';
+import { fieldName, JOURNAL_SOCKET, journalField } from '../../lib/journal.ts';
 import type { Options } from '../options.ts';
 import type { LogInfo } from '../port.ts';
 import { attributesOf, tagOf } from '../tag.ts';
 import { openUnixDatagram } from './unix-datagram.ts';
 import type { Message, MessageSink } from './writer.ts';
 
-export const JOURNAL_SOCKET = '/run/systemd/journal/socket';
 const PRIORITY = { stdout: '6', stderr: '3' } as const;
-
-/** Field names are upper case letters, digits and underscores, and do not begin with one. */
-const fieldName = (name: string): string =>
-  name
-    .toUpperCase()
-    .replace(/[^A-Z0-9_]/g, '_')
-    .replace(/^_+/, '');
-
-/** "NAME=value\n", or with a length when the value has lines of its own. */
-export function journalField(name: string, value: Buffer): Buffer {
-  if (!value.includes(10)) return Buffer.concat([Buffer.from(`${name}=`), value, Buffer.of(10)]);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(value.length));
-  return Buffer.concat([Buffer.from(`${name}\n`), length, value, Buffer.of(10)]);
-}
 
 export function journalBase(options: Options, info: LogInfo): Buffer {
   const tag = tagOf(options, info, '{{.ID}}');
