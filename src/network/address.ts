@@ -40,6 +40,14 @@ export function parseAddress(text: string): Address | undefined {
   return undefined;
 }
 
+/** In network order: four bytes or sixteen. Only for what is an address. */
+export function addressBytes(text: string): Buffer {
+  const { family, value } = parseAddress(text)!;
+  const bytes = Buffer.alloc(width(family) / 8);
+  for (let at = bytes.length - 1, rest = value; at >= 0; at--, rest >>= 8n) bytes[at] = Number(rest & 0xffn);
+  return bytes;
+}
+
 export function formatValue(family: Family, value: bigint): string {
   if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 0xffn).join('.');
   const groups = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - index * 16)) & 0xffffn).toString(16));

@@ -1,8 +1,9 @@
 /**
- * What `ip -batch` is told. Pure: lines from records. Names: bridge docker0 or br-<12 hex>, host ends vethXXXXXXX; every
+ * What is done to links. Pure: steps, or lines for `ip -batch`, from records. Names: bridge docker0 or br-<12 hex>, host ends vethXXXXXXX; every
  * link carries the alias `reactord:<daemon>:<network id>`, by which leftovers are known to be ours. See ip-link(8).
  */
 import { createHash, randomBytes } from 'node:crypto';
+import type { LinkStep } from './netlink/steps.ts';
 import type { EndpointRecord, NetworkRecord } from './record.ts';
 
 /** How one daemon's links begin their alias; two on one host leave each other's alone. */
@@ -56,58 +57,65 @@ export const addressLines = (network: NetworkRecord): string[] =>
         `addr replace ${pool.gateway}/${pool.subnet.split('/')[1]} dev ${network.link}${pool.gateway.includes(':') ? ' nodad' : ''}`,
     );
 
-/** The host's side of an endpoint. The container's end is born in its namespace, with its address and name. */
-export function hostLines(
+/**
+ * The host's side of an endpoint: a step, or a line for `ip` where the link is of a rarer kind. The container's end is born in its
+ * namespace, with its address and name.
+ */
+export function hostLink(
   network: NetworkRecord,
   endpoint: EndpointRecord,
   tag: string,
   netnsPath: string,
   mtu: number,
-): string[] {
+): LinkStep | string {
   const { link, options } = network;
-  // On a parent its own size is the default, and the most there can be.
-  const size = network.driver === 'bridge' || options['com.docker.network.driver.mtu'] ? `mtu ${mtu} ` : '';
-  const peer = `name ${endpoint.ifname} ${endpoint.mac ? `address ${endpoint.mac} ` : ''}${size}netns ${netnsPath}`;
-  if (network.driver === 'macvlan')
-    return [`link add link ${link} ${peer} type macvlan mode ${options['macvlan_mode'] || 'bridge'}`];
-  if (network.driver === 'ipvlan') {
-    const flag = options['ipvlan_flag'] || 'bridge';
-    return [`link add link ${link} ${peer} type ipvlan mode ${options['ipvlan_mode'] || 'l2'} ${flag}`];
+  if (network.driver !== 'macvlan' && network.driver !== 'ipvlan') {
+    return {
+      kind: 'veth',
+      name: endpoint.hostLink,
+      mtu,
+      master: link,
+      alias: tag + network.id,
+      // With br_netfilter a container reaches itself through its published port inside the bridge.
+      hairpin: true,
+      // Without communication between containers their ports are isolated from each other, yet not from the bridge.
+      isolated: !iccOf(network),
+      peer: { name: endpoint.ifname, mac: endpoint.mac, netnsPath },
+    };
   }
-  return [
-    `link add ${endpoint.hostLink} mtu ${mtu} master ${link} type veth peer ${peer}`,
-    `link set ${endpoint.hostLink} alias ${tag}${network.id}`,
-    // Hairpin: with br_netfilter a container reaches itself through its published port inside the bridge.
-    // Without communication between containers their ports are isolated from each other, yet not from the bridge.
-    `link set ${endpoint.hostLink} type bridge_slave hairpin on isolated ${iccOf(network) ? 'off' : 'on'}`,
-    `link set ${endpoint.hostLink} up`,
-  ];
+  // On a parent its own size is the default, and the most there can be.
+  const size = options['com.docker.network.driver.mtu'] ? `mtu ${mtu} ` : '';
+  const peer = `name ${endpoint.ifname} ${endpoint.mac ? `address ${endpoint.mac} ` : ''}${size}netns ${netnsPath}`;
+  const mode =
+    network.driver === 'macvlan'
+      ? options['macvlan_mode'] || 'bridge'
+      : `${options['ipvlan_mode'] || 'l2'} ${options['ipvlan_flag'] || 'bridge'}`;
+  return `link add link ${link} ${peer} type ${network.driver} mode ${mode}`;
 }
 
 /** The container's side. */
-export function namespaceLines(endpoint: EndpointRecord): string[] {
-  const { ifname } = endpoint;
-  const addresses = [
-    ...(endpoint.ipv4 ? [`addr add ${endpoint.ipv4}/${endpoint.ipv4Bits} dev ${ifname}`] : []),
-    ...(endpoint.ipv6 ? [`addr add ${endpoint.ipv6}/${endpoint.ipv6Bits} dev ${ifname} nodad`] : []),
-    ...(endpoint.config.IPAMConfig?.LinkLocalIPs ?? []).map(
-      (address) =>
-        `addr add ${address}${address.includes('/') ? '' : address.includes(':') ? '/64 nodad' : '/16'} dev ${ifname}`,
-    ),
+export function namespaceSteps(endpoint: EndpointRecord): LinkStep[] {
+  const link = endpoint.ifname;
+  const address = (text: string, bits: number): LinkStep => ({ kind: 'address', link, address: text, bits });
+  const linkLocal = (text: string): LinkStep => {
+    const [host = '', bits = text.includes(':') ? '64' : '16'] = text.split('/');
+    return address(host, Number(bits));
+  };
+  return [
+    ...(endpoint.ipv4 ? [address(endpoint.ipv4, endpoint.ipv4Bits)] : []),
+    ...(endpoint.ipv6 ? [address(endpoint.ipv6, endpoint.ipv6Bits)] : []),
+    ...(endpoint.config.IPAMConfig?.LinkLocalIPs ?? []).map(linkLocal),
+    { kind: 'up', link },
   ];
-  return [...addresses, `link set ${ifname} up`];
 }
 
 /** The default route of a family by way of one endpoint; empty when that has no gateway. */
-export function defaultRouteLines(network: NetworkRecord, endpoint: EndpointRecord, family: 4 | 6): string[] {
+export function defaultRoute(network: NetworkRecord, endpoint: EndpointRecord, family: 4 | 6): LinkStep[] {
   const [address, gateway] = family === 4 ? [endpoint.ipv4, endpoint.gateway4] : [endpoint.ipv6, endpoint.gateway6];
-  // A batch has one family unless the destination says another.
-  const command = `route replace ${family === 6 ? '::/0' : 'default'}`;
   const layer3 = network.driver === 'ipvlan' && (network.options['ipvlan_mode'] || 'l2') !== 'l2';
-  if (!address || network.internal) return [];
+  if (!address || network.internal || (!layer3 && !gateway)) return [];
   // In layer 3 the parent routes; there is nobody to ask for a gateway's link address.
-  if (layer3) return [`${command} dev ${endpoint.ifname}`];
-  return gateway ? [`${command} via ${gateway} dev ${endpoint.ifname}`] : [];
+  return [{ kind: 'default-route', link: endpoint.ifname, family, gateway: layer3 ? '' : gateway }];
 }
 
 /** The table in a container's namespace that leads 127.0.0.11 to our server, and keeps its neighbours off its loopback. */

@@ -1,6 +1,6 @@
 /**
- * Namespaces, links and sysctls of the host, through iproute2 and util-linux. A namespace is a file under
- * <exec-root>/netns on which it is bind mounted; a helper process makes it, because Node's own threads must stay in ours.
+ * Namespaces, links and sysctls of the host. A namespace is a file under <exec-root>/netns on which it is bind mounted. What
+ * each start and end of a container needs is done by a thread of its own over netlink; what is rare, by iproute2.
  */
 import { mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,6 +8,8 @@ import { mount, MS, umountIfMounted } from '../host/ffi.ts';
 import type { Clock } from '../lib/clock.ts';
 import { runTool } from '../lib/spawn.ts';
 import { parseSubnet, type Subnet } from './address.ts';
+import type { LinkStep } from './netlink/steps.ts';
+import { LinkThread } from './netlink/thread.ts';
 import { SpareNamespaces } from './spare-namespaces.ts';
 
 const DEADLINE_MS = 15_000;
@@ -22,27 +24,15 @@ export interface LinkInfo {
 
 /** What is done inside a namespace, in this order. */
 export interface NamespaceScript {
-  /** Dotted or with slashes; the links made from the host's side exist by now. */
+  /** Path below /proc/sys → value; the links made from the host's side exist by now. */
   sysctls: Record<string, string>;
-  ip: string[];
+  steps: LinkStep[];
   nft: string;
 }
 
 const sysctlPath = (name: string): string => `/proc/sys/${name.includes('/') ? name : name.replaceAll('.', '/')}`;
 
-const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
-
-const heredoc = (command: string, text: string): string => `${command} <<'END_OF_INPUT'\n${text}\nEND_OF_INPUT\n`;
-
-const sysctlLines = (sysctls: Record<string, string>): string =>
-  Object.entries(sysctls)
-    .map(([name, value]) => `printf %s ${quoted(value)} > ${quoted(sysctlPath(name))}\n`)
-    .join('');
-
-/**
- * What every new namespace gets. IPv6 is off on its links, whatever the host's default is, until an endpoint has an
- * IPv6 address, and then works at once, without detection of duplicates.
- */
+/** What every new namespace gets (see netlink/run.ts), as commands. */
 const setupScript = (ipv6: boolean): string =>
   [
     ...(ipv6 ? ['cd /proc/sys/net/ipv6/conf/default', 'echo 1 > disable_ipv6', 'echo 0 > accept_dad'] : []),
@@ -51,34 +41,34 @@ const setupScript = (ipv6: boolean): string =>
 
 export class Links {
   readonly directory: string;
-  #setup: string;
-  #spares: SpareNamespaces;
-  #owner: string | undefined;
+  #ipv6: boolean;
+  #thread = new LinkThread();
+  /** Only a process of its own can make a namespace that belongs to another user namespace. */
+  #owned: SpareNamespaces | undefined;
 
   /** `owner`: the user namespace that owns what is made; the host's unless told. */
   constructor(directory: string, options: { ipv6: boolean; clock: Clock; owner?: string }) {
     this.directory = directory;
-    this.#setup = setupScript(options.ipv6);
-    this.#owner = options.owner;
-    this.#spares = new SpareNamespaces(this.#setup, options.clock, options.owner);
+    this.#ipv6 = options.ipv6;
+    if (options.owner) this.#owned = new SpareNamespaces(setupScript(options.ipv6), options.clock, options.owner);
   }
 
   path(sandboxId: string): string {
     return join(this.directory, sandboxId.slice(0, 12));
   }
 
-  /** A ready one if there is one; otherwise a helper makes it. Resolves when the namespace lies at `path`. */
+  /** Resolves when the namespace lies at `path`. */
   async makeNamespace(path: string): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     await writeFile(path, '', { mode: 0o444 });
-    if (this.#spares.take((spare) => mount(spare, path, '', MS.BIND))) return;
-    // Who is in another user namespace can mount nothing in ours.
-    if (this.#owner) return this.#spares.make((made) => mount(made, path, '', MS.BIND));
-    await runTool('unshare', [`--net=${path}`, 'sh', '-c', this.#setup], { deadline: DEADLINE_MS });
+    if (!this.#owned) return this.#thread.run({ kind: 'namespace', path, ipv6: this.#ipv6 });
+    const use = (made: string): void => mount(made, path, '', MS.BIND);
+    if (!this.#owned.take(use)) await this.#owned.make(use);
   }
 
-  close(): void {
-    this.#spares.close();
+  async close(): Promise<void> {
+    this.#owned?.close();
+    await this.#thread.close();
   }
 
   async removeNamespace(path: string): Promise<void> {
@@ -115,17 +105,23 @@ export class Links {
     });
   }
 
-  /** The host's links, then the namespace's part, in one helper process that becomes the last tool where it can. */
-  async connect(hostLines: readonly string[], netnsPath: string, inside: NamespaceScript): Promise<void> {
-    const ip = inside.ip.length ? heredoc('ip -batch -', inside.ip.join('\n')) : '';
-    const sysctls = sysctlLines(inside.sysctls);
-    const enter = `exec nsenter --net=${quoted(netnsPath)}`;
-    const within =
-      sysctls || inside.nft
-        ? `${enter} sh -c ${quoted(`set -e\n${sysctls}${ip}${inside.nft ? heredoc('exec nft -f -', inside.nft) : ''}`)}\n`
-        : ip && `${enter} ${ip}`;
-    const outer = `set -e\n${hostLines.length ? heredoc('ip -batch -', hostLines.join('\n')) : ''}${within}`;
-    await runTool('sh', ['-s'], { deadline: DEADLINE_MS, input: outer });
+  /** The host's side first, in the order of the steps, then the namespace's. */
+  async connect(host: readonly (LinkStep | string)[], netnsPath: string, inside: NamespaceScript): Promise<void> {
+    const { steps, sysctls, nft } = inside;
+    await this.batch(host.filter((one) => typeof one === 'string'));
+    await Promise.all([
+      this.#thread.run({
+        kind: 'links',
+        host: host.filter((one) => typeof one !== 'string'),
+        inside: { path: netnsPath, sysctls, steps },
+      }),
+      nft && runTool('nsenter', [`--net=${netnsPath}`, 'nft', '-f', '-'], { deadline: DEADLINE_MS, input: nft }),
+    ]);
+  }
+
+  /** Links of the host; what is gone already counts as removed. */
+  async remove(names: readonly string[]): Promise<void> {
+    await Promise.all(names.map((link) => this.#thread.run({ kind: 'links', host: [{ kind: 'delete', link }] })));
   }
 
   async list(): Promise<LinkInfo[]> {

@@ -1,8 +1,9 @@
-/** The links, routes and resolver of a container's namespace: one helper process a call. */
+/** The links, routes and resolver of a container's namespace: one task for the link thread a call. */
 import type { Config } from '../config/config.ts';
 import { byPriority, endpointSysctls } from './endpoints.ts';
-import { defaultRouteLines, hostLines, mtuOf, namespaceLines, resolverTable } from './link-script.ts';
+import { defaultRoute, hostLink, mtuOf, namespaceSteps, resolverTable } from './link-script.ts';
 import type { Links } from './links.ts';
+import type { LinkStep } from './netlink/steps.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
 import type { NetworkRegistry } from './registry.ts';
 import { resolverOf } from './sandbox-files.ts';
@@ -35,14 +36,14 @@ export class Plumbing {
     const resolver = resolverOf(registry, all);
     const translated = resolver?.endpoint.ipv4 ? resolver : undefined;
     await links.connect(
-      linked.flatMap((endpoint) => this.#hostLines(sandbox, endpoint)),
+      linked.map((endpoint) => this.#hostLink(sandbox, endpoint)),
       sandbox.netnsPath,
       {
         sysctls: {
           ...this.#sysctls(linked),
           ...(translated ? { [`net/ipv4/conf/${translated.endpoint.ifname}/route_localnet`]: '1' } : {}),
         },
-        ip: [...linked.flatMap(namespaceLines), ...this.#routes(all, 4), ...this.#routes(all, 6)],
+        steps: [...linked.flatMap(namespaceSteps), ...this.#routes(all, 4), ...this.#routes(all, 6)],
         nft: translated ? resolverTable(translated.network.pools[0]!.gateway, translated.network.dnsPort) : '',
       },
     );
@@ -53,10 +54,10 @@ export class Plumbing {
     return this.#deps.registry.resolve(endpoint.networkId);
   }
 
-  #hostLines(sandbox: SandboxRecord, endpoint: EndpointRecord): string[] {
+  #hostLink(sandbox: SandboxRecord, endpoint: EndpointRecord): LinkStep | string {
     const network = this.#network(endpoint);
     const mtu = mtuOf(network, network.name === 'bridge' ? this.#deps.config.mtu : 1500);
-    return hostLines(network, endpoint, this.#deps.tag, sandbox.netnsPath, mtu);
+    return hostLink(network, endpoint, this.#deps.tag, sandbox.netnsPath, mtu);
   }
 
   #sysctls(linked: readonly EndpointRecord[]): Record<string, string> {
@@ -70,18 +71,18 @@ export class Plumbing {
   }
 
   /** The default route of a family goes by the first endpoint that has a gateway in it. */
-  #routes(all: readonly EndpointRecord[], family: 4 | 6): string[] {
+  #routes(all: readonly EndpointRecord[], family: 4 | 6): LinkStep[] {
     for (const endpoint of all) {
-      const lines = defaultRouteLines(this.#network(endpoint), endpoint, family);
-      if (lines.length) return lines;
+      const steps = defaultRoute(this.#network(endpoint), endpoint, family);
+      if (steps.length) return steps;
     }
     return [];
   }
 
   async unlink(endpoint: EndpointRecord, netnsPath: string): Promise<void> {
     const { links } = this.#deps;
-    if (endpoint.hostLink) await links.batchForced([`link del ${endpoint.hostLink}`]);
+    if (endpoint.hostLink) await links.remove([endpoint.hostLink]);
     else if (isLinked(endpoint) && netnsPath)
-      await links.connect([], netnsPath, { sysctls: {}, ip: [`link del ${endpoint.ifname}`], nft: '' });
+      await links.connect([], netnsPath, { sysctls: {}, steps: [{ kind: 'delete', link: endpoint.ifname }], nft: '' });
   }
 }

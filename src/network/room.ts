@@ -240,8 +240,8 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
     async stop() {
       stopped = true;
       cancelWatch();
-      links.close();
       await Promise.all([networkLinks.close(), reservations.close(), sandboxes.settled()]);
+      await links.close();
     },
     routes: (api) =>
       networksRoutes(api, {

@@ -54,7 +54,7 @@ export class SandboxParts {
     this.plumbing = new Plumbing(deps);
     this.publishing = new Publishing(deps);
     this.linkRules = new LinkRules({ ...deps, sandboxes: this.book });
-    this.teardown = new Teardown((links) => deps.links.batchForced(links.map((link) => `link del ${link}`)));
+    this.teardown = new Teardown((links) => deps.links.remove(links));
     this.files = new SandboxFiles({
       config: deps.config,
       registry: deps.registry,

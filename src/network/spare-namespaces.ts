@@ -1,5 +1,5 @@
 /**
- * Network namespaces made ahead, so that a container that starts need not wait for one. Each is held by a helper that
+ * Network namespaces of another user namespace, made ahead, so that a container that starts need not wait for one. Each is held by a helper that
  * waits for the end of its input: it goes with us, however we end. Nobody needs spares on a quiet daemon: they are made
  * after a container took one, and go when none did for a while.
  */
@@ -29,10 +29,9 @@ export class SpareNamespaces {
   #command: string[];
   #clock: Clock;
 
-  /** `setup`: shell commands that make a new namespace what containers get. */
-  constructor(setup: string, clock: Clock, owner?: string) {
-    const unshare = ['unshare', '--net', 'sh', '-c'];
-    this.#command = owner ? ['nsenter', `--user=${owner}`, ...unshare] : unshare;
+  /** `setup`: shell commands that make a new namespace what containers get; `owner`: path of the user namespace it belongs to. */
+  constructor(setup: string, clock: Clock, owner: string) {
+    this.#command = ['nsenter', `--user=${owner}`, 'unshare', '--net', 'sh', '-c'];
     this.#script = `${setup} && echo ready && read -r end`;
     this.#clock = clock;
   }

@@ -1,0 +1,33 @@
+/** The worker thread that runs link tasks, one after the other; started by the first, ended after a quiet while. */
+import { Piscina } from 'piscina';
+import { internal } from '../../errors.ts';
+import { withDeadline } from '../../lib/deadline.ts';
+import { workerFile } from '../../lib/worker-file.ts';
+import type { LinkTask } from './steps.ts';
+
+const DEADLINE_MS = 15_000;
+const IDLE_MS = 60_000;
+
+export class LinkThread {
+  #pool: Piscina<LinkTask, void> | undefined;
+
+  /** Fails with what the kernel said; a task that is not done in time is given up with its thread. */
+  async run(task: LinkTask): Promise<void> {
+    this.#pool ??= new Piscina<LinkTask, void>({
+      filename: workerFile('network/netlink/worker.ts'),
+      minThreads: 0,
+      maxThreads: 1,
+      idleTimeout: IDLE_MS,
+    });
+    const pool = this.#pool;
+    try {
+      await withDeadline('setting up links', DEADLINE_MS, undefined, (signal) => pool.run(task, { signal }));
+    } catch (error) {
+      throw internal(`network: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.destroy();
+  }
+}
