@@ -14,7 +14,8 @@ export class PipeOutput extends Readable {
 
   /** `fd` is open for reading and does not block. */
   constructor(fd: number) {
-    super();
+    // A stream with room of its own would go on reading while it is paused.
+    super({ highWaterMark: 0 });
     const take = (size: number, bytes: Uint8Array): boolean => {
       const more = this.push(Buffer.from(bytes.subarray(0, size)));
       return more && this.readableFlowing !== false;
