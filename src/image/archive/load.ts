@@ -1,12 +1,12 @@
 /**
  * `docker load`: a docker archive, an OCI layout or both in one tar, compressed or not. Every file of the archive enters the
  * content store by its digest under a lease; only then the documents are read, so the order of entries does not matter
- * and a name can claim no other content than it has. What no image took is collected again.
+ * and a name can claim no other content than it has. Layers are unpacked meanwhile (ahead.ts). What no image took is
+ * collected again.
  */
 import { setMaxListeners } from 'node:events';
 import type { Readable } from 'node:stream';
 import { posix } from 'node:path';
-import { open } from 'node:fs/promises';
 import { invalid } from '../../errors.ts';
 import { shortId } from '../../lib/ids.ts';
 import { decompress } from '../../tar/decompress.ts';
@@ -22,16 +22,43 @@ import type { Image } from '../port.ts';
 import { canonical, familiar, parseReference, withDefaultTag } from '../reference.ts';
 import type { ImageServices } from '../services.ts';
 import type { Descriptor, Lease } from '../store-port.ts';
+import { Ahead, headOf } from './ahead.ts';
 import { linesOf } from './lines.ts';
 import { progressLine } from './progress.ts';
 
 /** An image archive has a few files a layer; a million of them is an attack on the disk's inodes. */
 const MAX_FILES = 20_000;
 
-interface Files {
-  /** Digest by name in the archive. */
-  digest(name: string): string | undefined;
-  lease: Lease;
+/** What an archive holds, by names in it. */
+class Files {
+  readonly lease: Lease;
+  readonly #digests = new Map<string, string>();
+  /** Old docker archives' way to share a layer. */
+  readonly #links = new Map<string, string>();
+
+  constructor(lease: Lease) {
+    this.lease = lease;
+  }
+
+  digest(name: string): string | undefined {
+    let at = posix.normalize(name);
+    for (let hops = 0; hops < 16 && !this.#digests.has(at) && this.#links.has(at); hops++) at = this.#links.get(at)!;
+    return this.#digests.get(at);
+  }
+
+  add(name: string, digest: string): void {
+    this.#bound();
+    this.#digests.set(name, digest);
+  }
+
+  link(name: string, target: string): void {
+    this.#bound();
+    this.#links.set(name, componentsOf(target).join('/'));
+  }
+
+  #bound(): void {
+    if (this.#digests.size + this.#links.size >= MAX_FILES) throw bad('too many files');
+  }
 }
 
 interface Found {
@@ -44,36 +71,22 @@ interface Found {
 
 const bad = (why: string): Error => invalid(`invalid archive: ${why}`, { code: 'bad-archive' });
 
-/** Takes in all files. Links are old docker archives' way to share a layer. */
-async function takeFiles({ content }: ImageServices, source: Readable, lease: Lease): Promise<Files> {
-  const digests = new Map<string, string>();
-  const links = new Map<string, string>();
+/** Takes in all files. */
+async function takeFiles(
+  { content }: ImageServices,
+  source: Readable,
+  files: Files,
+  onFile: (digest: string, size: number) => Promise<void>,
+): Promise<void> {
   await readTar(await decompress(source), async (header, bytes) => {
-    if (digests.size + links.size > MAX_FILES) throw bad('too many files');
     const name = componentsOf(header.name).join('/');
     if (header.type === 'file') {
-      const { digest } = await content.writeStream(bytes, lease);
-      digests.set(name, digest);
-    } else if (header.type === 'symlink') {
-      links.set(name, componentsOf(posix.join(posix.dirname(name), header.linkname)).join('/'));
-    } else if (header.type === 'link') links.set(name, componentsOf(header.linkname).join('/'));
+      const { digest, size } = await content.writeStream(bytes, files.lease);
+      files.add(name, digest);
+      await onFile(digest, size);
+    } else if (header.type === 'symlink') files.link(name, posix.join(posix.dirname(name), header.linkname));
+    else if (header.type === 'link') files.link(name, header.linkname);
   });
-  const digest = (name: string): string | undefined => {
-    let at = posix.normalize(name);
-    for (let hops = 0; hops < 16 && !digests.has(at) && links.has(at); hops++) at = links.get(at)!;
-    return digests.get(at);
-  };
-  return { digest, lease };
-}
-
-async function headOf(path: string): Promise<Buffer> {
-  const handle = await open(path, 'r');
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(8), 0, 8, 0);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
 }
 
 /** Images of index.json, down through nested indexes; of those only what the platform runs. */
@@ -170,6 +183,7 @@ async function unpackLayers(
   services: ImageServices,
   image: Found,
   files: Files,
+  ahead: Ahead,
   tell: (line: object) => void,
 ): Promise<void> {
   const { content, layers } = services;
@@ -182,9 +196,13 @@ async function unpackLayers(
     files.lease.add(diffId);
     files.lease.add(blob.digest);
     if (!content.has(blob.digest)) throw bad(`layer ${blob.digest} is missing`);
-    if (layers.has(diffId)) return;
     const size = content.size(blob.digest);
     const onProgress = (current: number): void => tell(progressLine(shortId(diffId), 'Loading layer', current, size));
+    if (ahead.has(blob.digest)) {
+      await ahead.settled(blob.digest);
+      if (layers.has(diffId)) return onProgress(size);
+    }
+    if (layers.has(diffId)) return;
     onProgress(0);
     await layers.unpack({ blob: { ...blob, size }, diffId, onProgress, signal: controller.signal });
     onProgress(size);
@@ -219,17 +237,21 @@ export async function* loadImages(
 ): AsyncGenerator<object> {
   const { content, catalog, bus } = services;
   const lease = content.lease();
+  const files = new Files(lease);
+  const ahead = new Ahead(services);
+  const told = async function* (work: (tell: (line: object) => void) => Promise<void>): AsyncGenerator<object> {
+    for await (const line of linesOf(work)) if (!options.quiet) yield line;
+  };
   try {
-    const files = await takeFiles(services, source, lease);
+    yield* told((tell) => takeFiles(services, source, files, (digest, size) => ahead.take(digest, size, tell)));
     for (const found of await imagesOf(services, files, options.platform)) {
-      for await (const line of linesOf((tell) => unpackLayers(services, found, files, tell))) {
-        if (!options.quiet) yield line;
-      }
+      yield* told((tell) => unpackLayers(services, found, files, ahead, tell));
       const image = await catalog.add(found);
       yield* nameImage(services, image, found.names);
       publishImage(bus, 'load', image);
     }
   } finally {
+    await ahead.stop();
     lease.release();
     await catalog.collect();
   }

@@ -159,7 +159,7 @@ export class BlobStore implements ContentStore {
       else await this.#take(temporary, digest);
       return { digest, size };
     } catch (error) {
-      writer.abandon();
+      await writer.abandon();
       await rm(temporary, { force: true });
       throw error;
     }

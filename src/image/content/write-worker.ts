@@ -16,7 +16,7 @@ export type WriteOrder = { id: number } & (
 );
 
 export type WriteAnswer = { id: number } & (
-  { taken: number } | { digest: string; size: number } | { error: string; code: string | undefined }
+  { taken: number } | { digest: string; size: number } | { abandoned: true } | { error: string; code: string | undefined }
 );
 
 interface Job {
@@ -71,7 +71,12 @@ port.on('message', (order: WriteOrder) => {
   try {
     if (order.kind === 'open') return open(id, order.path, order.from);
     const job = jobs.get(id);
-    if (!job || order.kind === 'abandon') return end(id);
+    if (order.kind === 'abandon') {
+      end(id);
+      return answer({ id, abandoned: true });
+    }
+    // It has failed before, which was told.
+    if (!job) return;
     if (order.kind === 'data') return answer({ id, taken: take(job, order.piece) });
     end(id);
     answer({ id, digest: `sha256:${job.hash.digest('hex')}`, size: job.at });

@@ -32,6 +32,7 @@ export class BlobWriter {
   #filled = 0;
   #underWay = 0;
   #error: Error | undefined;
+  #isDone = false;
   #wake: () => void = () => {};
   #result = Promise.withResolvers<Written>();
 
@@ -67,11 +68,13 @@ export class BlobWriter {
     return await this.#result.promise;
   }
 
-  /** The file stays as far as it is written. */
-  abandon(): void {
-    if (this.#error) return;
+  /** The file stays as far as it is written. Resolves when nobody writes to it any more. */
+  async abandon(): Promise<void> {
+    if (this.#error || this.#isDone) return;
+    this.#error = internal('the writing was abandoned');
+    this.#staged = undefined;
     this.#send({ id: this.#id, kind: 'abandon' });
-    this.fail(internal('the writing was abandoned'));
+    await this.#result.promise.catch(() => {});
   }
 
   answered(answer: WriteAnswer): void {
@@ -79,9 +82,11 @@ export class BlobWriter {
       this.#underWay -= answer.taken;
       this.#wake();
     } else if ('digest' in answer) {
+      this.#isDone = true;
       this.#result.resolve({ digest: answer.digest, size: answer.size });
       this.#ended();
-    } else {
+    } else if ('abandoned' in answer) this.fail(this.#error!);
+    else {
       const { code, error } = answer;
       this.fail(isDiskFull({ code }) || code === 'disk-full' ? diskFull() : internal(error, { code }));
     }

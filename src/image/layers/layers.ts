@@ -51,6 +51,8 @@ const SYNC_PAUSE_MS = 2_000;
 export const GZIP_LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip';
 export const PLAIN_LAYER = 'application/vnd.oci.image.layer.v1.tar';
 
+const noop = (): void => {};
+
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
 /** 26 characters of base 32, as dockerd's. */
@@ -117,13 +119,19 @@ export class OverlayLayers implements LayerStore {
     await this.#join(entry, layer);
   }
 
+  /** Unpacks a blob whose diff id is not known yet, and returns it. Nobody may have asked for the layer; then it is garbage. */
+  unpackAhead(blob: Descriptor, signal: AbortSignal, onProgress: (current: number) => void): Promise<string> {
+    return this.#unpack(blob, undefined, signal, onProgress);
+  }
+
   #begin(blob: Descriptor, diffId: string): Unpacking {
     const controller = new AbortController();
     const progress: Unpacking['progress'] = new Set();
     const entry: Unpacking = { controller, progress, waiting: 0, result: Promise.resolve() };
-    entry.result = this.#unpack(blob, diffId, controller.signal, (current) => {
+    const unpacked = this.#unpack(blob, diffId, controller.signal, (current) => {
       for (const tell of progress) tell(current, blob.size);
-    }).finally(() => {
+    });
+    entry.result = unpacked.then(noop).finally(() => {
       if (this.#unpacking.get(diffId) === entry) this.#unpacking.delete(diffId);
     });
     entry.result.catch(() => {});
@@ -154,29 +162,41 @@ export class OverlayLayers implements LayerStore {
 
   async #unpack(
     blob: Descriptor,
-    diffId: string,
+    expected: string | undefined,
     signal: AbortSignal,
     onProgress: (current: number) => void,
-  ): Promise<void> {
+  ): Promise<string> {
     const cacheId = newId();
     const temporary = join(this.directory, `tmp-${cacheId}`);
     const lease = this.#content.lease();
     lease.add(blob.digest);
-    lease.add(diffId);
+    if (expected) lease.add(expected);
     try {
       await mkdir(join(temporary, 'diff'), { recursive: true, mode: 0o710 });
       await chmod(join(temporary, 'diff'), 0o755);
-      const result = await this.#run(this.#content.path(blob.digest), join(temporary, 'diff'), signal, onProgress);
-      if (result.diffId !== diffId) {
-        throw invalid(`wrong diff id calculated on extraction ${JSON.stringify(result.diffId)}, expected ${diffId}`, {
+      const { diffId, bytes } = await this.#run(
+        this.#content.path(blob.digest),
+        join(temporary, 'diff'),
+        signal,
+        onProgress,
+      );
+      if (expected !== undefined && diffId !== expected) {
+        throw invalid(`wrong diff id calculated on extraction ${JSON.stringify(diffId)}, expected ${expected}`, {
           code: 'wrong-diff-id',
         });
       }
       const link = linkName();
       await symlink(`../${cacheId}/diff`, join(this.directory, 'l', link));
       await rename(temporary, join(this.directory, cacheId));
-      this.#records.put(diffId, { cacheId, link, size: result.bytes, blob, unsynced: this.#boot });
+      if (this.has(diffId)) {
+        // Another blob of the same files was faster.
+        await unlink(join(this.directory, 'l', link));
+        await this.removeDirectory(cacheId);
+        return diffId;
+      }
+      this.#records.put(diffId, { cacheId, link, size: bytes, blob, unsynced: this.#boot });
       this.#syncSoon();
+      return diffId;
     } catch (error) {
       await rm(temporary, { recursive: true, force: true });
       throw error;

@@ -41,7 +41,7 @@ export async function fetchBlob(fetch: BlobFetch): Promise<FetchedFile> {
   try {
     await withRetries({ ...retries, signal, onRetry: (_, delay) => onRetry(delay) }, () => fetchRest(fetch, file));
   } catch (error) {
-    file.writer.abandon();
+    await file.writer.abandon();
     throw error;
   }
   return { resumed: from > 0, digest: async () => (await file.writer.finish()).digest };
@@ -57,7 +57,7 @@ async function fetchRest(fetch: BlobFetch, file: Growing): Promise<void> {
   });
   try {
     if (answer.offset < file.at) {
-      file.writer.abandon();
+      await file.writer.abandon();
       file.writer = writers.open(path);
       file.at = 0;
     }

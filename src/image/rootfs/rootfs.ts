@@ -144,8 +144,9 @@ export class OverlayRootfs implements RootfsStore {
   }
 
   #lower(record: RootfsRecord): string[] {
-    const layers = record.diffIds.map((diffId) => this.#layers.linkPath(diffId));
-    return [...layers.reverse(), ...(record.bare ? [] : [join(this.#directory, 'l', BASE_LINK)])];
+    // Overlayfs refuses a layer that is there twice (ELOOP); all that the lower one has, the upper one has over it.
+    const layers = new Set(record.diffIds.toReversed().map((diffId) => this.#layers.linkPath(diffId)));
+    return [...layers, ...(record.bare ? [] : [join(this.#directory, 'l', BASE_LINK)])];
   }
 
   #stack(record: RootfsRecord): Stack {
