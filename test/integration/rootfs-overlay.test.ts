@@ -54,6 +54,17 @@ const mountedUnder = (path: string): string[] =>
     .filter((line) => line.includes(path));
 
 describe('a container root', () => {
+  it('stands on an image that has a layer twice, with what lies between', async () => {
+    const twice = await tarOf([{ name: 'a', content: 'twice' }]);
+    const between = await tarOf([{ name: '.wh.a' }, { name: 'b', content: 'between' }]);
+    const image = await createImage(store, { layers: [twice, between, twice].map(once), config: CONFIG });
+    await store.rootfs.prepare('twice', image.id);
+    await store.rootfs.withMounted('twice', async (root) => {
+      expect([readFileSync(join(root, 'a'), 'utf8'), readFileSync(join(root, 'b'), 'utf8')]).toEqual(['twice', 'between']);
+    });
+    await store.rootfs.remove('twice');
+  }); // prettier-ignore
+
   it('shows the image, takes changes, and gives them back as a layer that makes the same root again', async () => {
     const image = await baseImage();
     const { rootfs } = store;
