@@ -1,5 +1,5 @@
 /** What the other rooms ask of the containers: who uses an image, a volume, a network, and changes of their endpoints. */
-import { conflict } from '../errors.ts';
+import { conflict, forbidden } from '../errors.ts';
 import type { ImageUsers } from '../image/port.ts';
 import type { NetworkUsers, SandboxRequest } from '../network/port.ts';
 import type { VolumeUsers } from '../volume/port.ts';
@@ -57,8 +57,12 @@ export function networkUsers({ effects, registry, revise }: UsersDeps): NetworkU
       const { id } = registry.resolve(container);
       return lanes.run(id, async () => {
         const record = registry.resolve(id);
-        const { name } = effects.networks.resolve(reference);
+        const { name, driver } = effects.networks.resolve(reference);
         refuseShared(record, 'connect');
+        if (driver === 'host')
+          throw forbidden(
+            'cannot connect container to host network - container must be created in host network mode',
+          );
         const EndpointsConfig = { ...record.networking.EndpointsConfig, [name]: endpoint };
         const wanted: ContainerRecord = { ...record, networking: { EndpointsConfig } };
         if (!hasProcesses(record)) {
@@ -78,7 +82,7 @@ export function networkUsers({ effects, registry, revise }: UsersDeps): NetworkU
         const { name } = effects.networks.resolve(reference);
         refuseShared(record, 'disconnect');
         if (!(name in record.networking.EndpointsConfig) && !record.sandbox?.endpoints[name] && !force)
-          throw conflict(`container ${record.id} is not connected to network ${name}`);
+          throw conflict(`container ${record.id} is not connected to the network ${name}`);
         const networking = without(record, name);
         if (!hasProcesses(record)) return revise(record, { networking });
         const sandbox = await effects.networks.disconnect(id, name, force);

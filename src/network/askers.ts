@@ -38,7 +38,14 @@ export class Askers {
     upstreams: (sandbox: SandboxRecord) => readonly string[],
   ): Asker | undefined {
     const containerId = this.#byAddress.get(`${networkId}/${address}`);
-    if (!containerId) return undefined;
+    return containerId ? this.of(containerId, sandboxOf, upstreams) : undefined;
+  }
+
+  of(
+    containerId: string,
+    sandboxOf: (containerId: string) => SandboxRecord | undefined,
+    upstreams: (sandbox: SandboxRecord) => readonly string[],
+  ): Asker | undefined {
     const cached = this.#cached.get(containerId);
     if (cached) return cached;
     const sandbox = sandboxOf(containerId);

@@ -44,7 +44,7 @@ export const driverOf = (body: NetworkCreate): Driver => {
     throw unavailable(
       'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
     );
-  throw notFound(`could not find plugin ${driver} in v1 plugin registry: plugin not found`);
+  throw notFound(`plugin "${driver}" not found`);
 };
 
 const flagOption = (options: Record<string, string>, name: string): void => {
@@ -52,6 +52,8 @@ const flagOption = (options: Record<string, string>, name: string): void => {
   if (value !== undefined && value !== '' && !/^(true|false|1|0|t|f)$/i.test(value))
     throw invalid(`invalid value for option ${name}: "${value}" is not a boolean`);
 };
+
+const GATEWAY_MODES = ['nat', 'nat-unprotected', 'routed', 'isolated'];
 
 function checkOptions(driver: Driver, options: Record<string, string>): void {
   const mtu = options['com.docker.network.driver.mtu'];
@@ -67,8 +69,11 @@ function checkOptions(driver: Driver, options: Record<string, string>): void {
     one('ipvlan_mode', ['l2', 'l3', 'l3s']);
     one('ipvlan_flag', ['bridge', 'private', 'vepa']);
   }
-  for (const family of ['ipv4', 'ipv6'])
-    one(`${BRIDGE}gateway_mode_${family}`, ['nat', 'nat-unprotected', 'routed', 'isolated']);
+  for (const name of ['gateway_mode_ipv4', 'gateway_mode_ipv6'].map((option) => BRIDGE + option)) {
+    const mode = options[name];
+    if (mode && !GATEWAY_MODES.includes(mode))
+      throw invalid(`failed to parse ${name} value: ${mode} (unknown gateway mode ${mode})`);
+  }
 }
 
 function linkOf(driver: Driver, id: string, options: Record<string, string>): string {

@@ -4,7 +4,7 @@
  */
 import { forbidden, internal, invalid } from '../errors.ts';
 import { newId, shortId } from '../lib/ids.ts';
-import { isUnspecified, parseAddress } from './address.ts';
+import { contains, isUnspecified, parseAddress, parseSubnet } from './address.ts';
 import { macFor, newHostLink } from './link-script.ts';
 import type { EndpointConfig, SandboxRequest } from './port.ts';
 import type { EndpointRecord, NetworkRecord } from './record.ts';
@@ -55,6 +55,12 @@ function complaints(network: NetworkRecord, config: EndpointConfig): string[] {
       found.push(`invalid IPv${family} address: ${text}`);
   for (const address of ipam.LinkLocalIPs ?? [])
     if (!parseAddress(address)) found.push(`invalid link-local IP address: ${address}`);
+  for (const [, text] of given) {
+    const address = text ? parseAddress(text) : undefined;
+    const subnets = network.pools.filter((pool) => pool.given).map((pool) => parseSubnet(pool.subnet));
+    if (address && subnets.length && !subnets.some((subnet) => subnet && contains(subnet, address)))
+      found.push(`no configured subnet or ip-range contain the IP address ${text}`);
+  }
   const ungiven = given.some(([family, text]) => {
     const pools = network.pools.filter((pool) => pool.subnet.includes(':') === (family === 6));
     // The default bridge's own is as good as given.

@@ -4,6 +4,7 @@
  * live in the chain `user`, which is made once and never touched. See nft(8).
  */
 import { bracketed } from './address.ts';
+import { isDirect } from './ports.ts';
 import type { PublishedPort } from './record.ts';
 
 export const TABLE = 'inet reactord';
@@ -20,9 +21,15 @@ const SETS = {
   bridges: 'set { type ifname; }',
   /** Networks without a way in or out. */
   internal: 'set { type ifname; }',
-  /** Networks whose containers may be reached directly from outside (gateway mode routed or nat-unprotected). */
+  /** Networks whose containers may be reached directly from outside, whatever they listen on (gateway mode nat-unprotected). */
   open4: 'set { type ifname; }',
   open6: 'set { type ifname; }',
+  /** Networks that are part of the host's surroundings (gateway mode routed): their containers answer pings, … */
+  routed4: 'set { type ifname; }',
+  routed6: 'set { type ifname; }',
+  /** … and what they publish is open to everybody at their own addresses. */
+  direct4: 'set { type ipv4_addr . inet_proto . inet_service; }',
+  direct6: 'set { type ipv6_addr . inet_proto . inet_service; }',
   /** Traffic that stays on one bridge; the kernel shows it to us only with br_netfilter. */
   same: 'set { type ifname . ifname; }',
   /** The same, where containers may not talk to each other. */
@@ -89,6 +96,10 @@ const chains = (options: FirewallOptions): [name: string, hook: string, rules: s
       'oifname @bridges ct status dnat accept',
       'meta nfproto ipv4 oifname @open4 accept',
       'meta nfproto ipv6 oifname @open6 accept',
+      'ip daddr . meta l4proto . th dport @direct4 accept',
+      'ip6 daddr . meta l4proto . th dport @direct6 accept',
+      'oifname @routed4 meta l4proto icmp accept',
+      'oifname @routed6 meta l4proto ipv6-icmp accept',
       'oifname @bridges drop',
       ...[...options.guarded].map((family) => `meta nfproto ipv${family} iifname != @bridges drop`),
     ],
@@ -155,8 +166,10 @@ export interface BridgeRules {
   masquerade: ReadonlySet<4 | 6>;
   internal: boolean;
   icc: boolean;
-  /** Families in which containers may be reached directly. */
+  /** Families in which containers may be reached directly, whatever they listen on. */
   open: ReadonlySet<4 | 6>;
+  /** Families in which they are reached directly by what they publish. */
+  routed: ReadonlySet<4 | 6>;
   /** Source address of what leaves, in place of the outgoing link's; by family. */
   source4: string;
   source6: string;
@@ -170,6 +183,7 @@ export function bridgeElements(bridge: BridgeRules): Element[] {
   ];
   if (bridge.internal) elements.push({ set: 'internal', key: name });
   for (const family of bridge.open) elements.push({ set: `open${family}`, key: name });
+  for (const family of bridge.routed) elements.push({ set: `routed${family}`, key: name });
   for (const subnet of bridge.subnets) {
     const family = subnet.includes(':') ? 6 : 4;
     elements.push({ set: `own${family}`, key: `${subnet} . ${name}` });
@@ -185,6 +199,7 @@ export function bridgeElements(bridge: BridgeRules): Element[] {
 export function portElements(port: PublishedPort): Element[] {
   const family = port.hostIp.includes(':') ? '6' : '4';
   if (!port.target || port.target.includes(':') !== (family === '6')) return [];
+  if (isDirect(port)) return [{ set: `direct${family}`, key: `${port.target} . ${port.protocol} . ${port.port}` }];
   const value = `${port.target} . ${port.port}`;
   const anywhere = port.hostIp === '0.0.0.0' || port.hostIp === '::';
   return anywhere
@@ -193,4 +208,4 @@ export function portElements(port: PublishedPort): Element[] {
 }
 
 export const describePort = (port: PublishedPort): string =>
-  `${bracketed(port.hostIp)}:${port.hostPort}->${port.port}/${port.protocol}`;
+  `${bracketed(port.hostIp)}:${port.hostPort || ''}->${port.port}/${port.protocol}`;

@@ -18,7 +18,8 @@ const NFT_DEADLINE_MS = 15_000;
 export interface Firewall {
   add(elements: Element[]): Promise<void>;
   remove(elements: Element[]): Promise<void>;
-  has(element: Element): boolean;
+  /** Whether all of them are wanted, and in the kernel now. */
+  has(elements: readonly Element[]): Promise<boolean>;
   /** At boot, when all is said that must be in the table: writes it. */
   settle(): Promise<void>;
   /** We turned forwarding on in this family: what is not ours must not be forwarded. */
@@ -33,7 +34,7 @@ export interface Firewall {
 export const noFirewall: Firewall = {
   add: async () => {},
   remove: async () => {},
-  has: () => false,
+  has: async () => false,
   settle: async () => {},
   guard: async () => {},
   repair: async () => false,
@@ -82,8 +83,19 @@ export class NftFirewall implements Firewall {
     return this.#flush();
   }
 
-  has(element: Element): boolean {
-    return this.#wanted.get(keyOf(element))?.value === element.value;
+  async has(elements: readonly Element[]): Promise<boolean> {
+    if (!elements.every((element) => this.#wanted.get(keyOf(element))?.value === element.value)) return false;
+    const found = await Promise.all(elements.map((element) => this.#isWritten(element)));
+    return found.every(Boolean);
+  }
+
+  #isWritten({ set, key }: Element): Promise<boolean> {
+    return runTool('nft', ['get', 'element', ...TABLE.split(' '), set, `{ ${key} }`], {
+      deadline: NFT_DEADLINE_MS,
+    }).then(
+      () => true,
+      () => false,
+    );
   }
 
   async settle(): Promise<void> {

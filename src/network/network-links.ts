@@ -36,6 +36,9 @@ export const linkExists = (name: string): Promise<boolean> =>
     () => false,
   );
 
+/** The kernel was built without this kind of link; the words are iproute2's. */
+const isUnknownType = (error: unknown): boolean => /Unknown device type|not supported/i.test(String(error));
+
 const isOn = (value: string | undefined, fallback: boolean): boolean =>
   value ? /^(true|1|t)$/i.test(value) : fallback;
 
@@ -51,7 +54,8 @@ export function rulesOf(record: NetworkRecord, config: Config): BridgeRules {
     masquerade: those((mode) => masquerades && mode !== 'routed'),
     internal: record.internal,
     icc: iccOf(record),
-    open: those((mode) => mode === 'routed' || mode === 'nat-unprotected'),
+    open: those((mode) => mode === 'nat-unprotected'),
+    routed: those((mode) => mode === 'routed'),
     source4: options['com.docker.network.host_ipv4'] ?? '',
     source6: options['com.docker.network.host_ipv6'] ?? '',
   };
@@ -145,6 +149,24 @@ export class NetworkLinks implements NetworkEffects {
   }
 
   async #makeParent(record: NetworkRecord): Promise<NetworkRecord> {
+    const made = await this.#makeParentLink(record);
+    await this.#checkKernel(record);
+    return made;
+  }
+
+  /** Told now, and not when the first container starts: many kernels are built without one of the drivers. */
+  async #checkKernel({ driver, link, id }: NetworkRecord): Promise<void> {
+    const { links } = this.#deps;
+    const trial = `try${id.slice(0, 8)}`;
+    try {
+      await links.batch([`link add link ${link} name ${trial} type ${driver}`]);
+    } catch (error) {
+      if (isUnknownType(error)) throw invalid(`the ${driver} driver is not supported by this kernel`, { cause: error });
+    }
+    await links.batchForced([`link del ${trial}`]);
+  }
+
+  async #makeParentLink(record: NetworkRecord): Promise<NetworkRecord> {
     const { links, tag } = this.#deps;
     if (await linkExists(record.link)) return record;
     const parent = record.options['parent'];
@@ -155,9 +177,16 @@ export class NetworkLinks implements NetworkEffects {
     }
     const vlan = vlanOf(parent);
     if (!vlan) throw notFound(`invalid subinterface vlan name ${parent}, example formatting is eth0.10`);
-    if (vlan.id < 1 || vlan.id > 4094 || !(await linkExists(vlan.of)))
-      throw invalid(`failed to create the vlan link ${parent}: no parent ${vlan.of} or a bad vlan id`);
-    await links.batch([`link add link ${vlan.of} name ${parent} type vlan id ${vlan.id}`, ...named]);
+    if (!(await linkExists(vlan.of))) throw invalid(`-o parent interface was not found on the host: ${vlan.of}`);
+    if (vlan.id < 1 || vlan.id > 4094) throw invalid(`vlan id must be between 1-4094, received: ${vlan.id}`);
+    try {
+      await links.batch([`link add link ${vlan.of} name ${parent} type vlan id ${vlan.id}`, ...named]);
+    } catch (error) {
+      if (!isUnknownType(error)) throw error;
+      throw invalid(`failed to create the vlan link ${parent}: VLANs are not supported by this kernel`, {
+        cause: error,
+      });
+    }
     return record;
   }
 

@@ -1,12 +1,13 @@
 /** The links, routes and resolver of a container's namespace: one task for the link thread a call. */
 import type { Config } from '../config/config.ts';
+import { INSIDE_ADDRESS, type InsideServers } from './dns/inside.ts';
 import { byPriority, endpointSysctls } from './endpoints.ts';
 import { defaultRoute, hostLink, mtuOf, namespaceSteps, resolverTable } from './link-script.ts';
 import type { Links } from './links.ts';
 import type { LinkStep } from './netlink/steps.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
 import type { NetworkRegistry } from './registry.ts';
-import { resolverOf } from './sandbox-files.ts';
+import { isServedInside, resolverOf } from './sandbox-files.ts';
 
 export interface PlumbingDeps {
   config: Config;
@@ -14,6 +15,8 @@ export interface PlumbingDeps {
   links: Links;
   /** How our links' aliases begin. */
   tag: string;
+  /** DNS servers of containers that no gateway of ours serves. */
+  inside: InsideServers;
   ipv6: boolean;
 }
 
@@ -34,6 +37,9 @@ export class Plumbing {
     if (!sandbox.netnsPath || all.length === 0) return;
     const linked = fresh.filter(isLinked);
     const resolver = resolverOf(registry, all);
+    const inside = isServedInside(registry, sandbox);
+    const port = inside ? await this.#deps.inside.open(sandbox.containerId, sandbox.netnsPath) : 0;
+    if (!inside) await this.#deps.inside.close(sandbox.containerId);
     const translated = resolver?.endpoint.ipv4 ? resolver : undefined;
     await links.connect(
       linked.map((endpoint) => this.#hostLink(sandbox, endpoint)),
@@ -44,7 +50,11 @@ export class Plumbing {
           ...(translated ? { [`net/ipv4/conf/${translated.endpoint.ifname}/route_localnet`]: '1' } : {}),
         },
         steps: [...linked.flatMap(namespaceSteps), ...this.#routes(all, 4), ...this.#routes(all, 6)],
-        nft: translated ? resolverTable(translated.network.pools[0]!.gateway, translated.network.dnsPort) : '',
+        nft: inside
+          ? resolverTable(INSIDE_ADDRESS, port)
+          : translated
+            ? resolverTable(translated.network.pools[0]!.gateway, translated.network.dnsPort)
+            : '',
       },
     );
     for (const endpoint of linked) registry.attach(endpoint.networkId, sandbox.containerId);

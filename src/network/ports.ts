@@ -14,7 +14,12 @@ export interface PortWish {
   /** Both 0 for an ephemeral port. */
   first: number;
   last: number;
+  /** Families in which the container is reached at its own address: nothing is taken on the host. */
+  direct?: ReadonlySet<4 | 6>;
 }
+
+/** Published at the container's own address: no port of the host leads there. */
+export const isDirect = ({ hostPort }: Pick<PublishedPort, 'hostPort'>): boolean => hostPort === 0;
 
 /** Where ephemeral ports come from. */
 export const EPHEMERAL = { first: 49153, last: 65535 } as const;
@@ -77,7 +82,7 @@ export function portMapOf(ports: readonly PublishedPort[], exposed: readonly str
   }
   for (const port of ports) {
     const key = `${port.port}/${port.protocol}`;
-    (map[key] ??= []).push({ HostIp: port.hostIp, HostPort: String(port.hostPort) });
+    (map[key] ??= []).push({ HostIp: port.hostIp, HostPort: isDirect(port) ? '' : String(port.hostPort) });
   }
   return map;
 }

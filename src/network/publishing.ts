@@ -2,8 +2,9 @@
 import { runTool } from '../lib/spawn.ts';
 import { publishingEndpoint } from './endpoints.ts';
 import type { Firewall } from './firewall.ts';
+import { gatewayMode } from './link-script.ts';
 import { portElements } from './firewall-rules.ts';
-import { portWishes } from './ports.ts';
+import { isDirect, portWishes } from './ports.ts';
 import type { EndpointRecord, PublishedPort, SandboxRecord } from './record.ts';
 import type { NetworkRegistry } from './registry.ts';
 import type { Reservations } from './reservations.ts';
@@ -29,7 +30,9 @@ export class Publishing {
     const endpoint = publishingEndpoint(registry, sandbox.endpoints);
     const wishes = endpoint ? portWishes(sandbox.request) : [];
     if (!endpoint || wishes.length === 0) return [];
-    const bound = wishes.map((wish) => ({ ...wish, hostIp: wish.hostIp || this.#defaultAddress(endpoint) }));
+    const network = registry.resolve(endpoint.networkId);
+    const direct = new Set(([4, 6] as const).filter((family) => gatewayMode(network, family) === 'routed'));
+    const bound = wishes.map((wish) => ({ ...wish, direct, hostIp: wish.hostIp || this.#defaultAddress(endpoint) }));
     const ports = await reservations.reserve(bound);
     // The sockets that hold the ports share these objects: they pass on from now.
     for (const port of ports)
@@ -73,7 +76,9 @@ export class Publishing {
  * installed it ends when nobody speaks for half a minute.
  */
 async function forgetFlows(ports: readonly PublishedPort[]): Promise<void> {
-  const numbers = new Set(ports.filter((port) => port.protocol === 'udp').map((port) => port.hostPort));
+  const numbers = new Set(
+    ports.filter((port) => port.protocol === 'udp' && !isDirect(port)).map((port) => port.hostPort),
+  );
   await Promise.all(
     [...numbers].map((port) =>
       runTool('conntrack', ['-D', '-p', 'udp', '--orig-port-dst', String(port)], {

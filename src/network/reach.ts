@@ -58,7 +58,7 @@ export async function explainReach(deps: ReachDeps, fromText: string, toText: st
   const paths = await Promise.all(
     shared.map((one) => direct(deps, one.network, one.mine, one.theirs, isLinked(from, to))),
   );
-  if (to.ports.length) paths.push(published(deps, from, to));
+  if (to.ports.length) paths.push(await published(deps, from, to));
   const working = paths.find((path) => path.works);
   return {
     from: from.request.name,
@@ -109,7 +109,7 @@ async function direct(
       });
     }
     if (deps.config.firewall) {
-      const has = bridgeElements(rulesOf(network, deps.config)).every((element) => deps.firewall.has(element));
+      const has = await deps.firewall.has(bridgeElements(rulesOf(network, deps.config)));
       checks.push({
         question: 'rules',
         holds: has,
@@ -133,15 +133,13 @@ async function direct(
   };
 }
 
-function published(deps: ReachDeps, from: SandboxRecord, to: SandboxRecord): ReachPath {
+async function published(deps: ReachDeps, from: SandboxRecord, to: SandboxRecord): Promise<ReachPath> {
   const onHost = from.netnsPath === '';
   const networks = from.endpoints
     .map((endpoint) => deps.registry.get(endpoint.networkId))
     .filter((network) => network !== undefined);
   const way = onHost || networks.some((network) => !network.internal && network.driver === 'bridge');
-  const written =
-    !deps.config.firewall ||
-    to.ports.every((port) => portElements(port).every((element) => deps.firewall.has(element)));
+  const written = !deps.config.firewall || (await deps.firewall.has(to.ports.flatMap(portElements)));
   const open = to.ports.filter((port) => onHost || !port.hostIp.startsWith('127.'));
   const checks: ReachCheck[] = [
     {

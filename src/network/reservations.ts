@@ -8,7 +8,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { DaemonError, internal } from '../errors.ts';
 import { UndoStack } from '../lib/undo.ts';
 import { bracketed } from './address.ts';
-import { EPHEMERAL, hostAddresses, type PortWish } from './ports.ts';
+import { EPHEMERAL, hostAddresses, isDirect, type PortWish } from './ports.ts';
 import type { PublishedPort } from './record.ts';
 
 /** A holder of one port. `target` may come later than the socket. */
@@ -63,7 +63,7 @@ export class Reservations {
   /** Takes up the ports of a record again; those that another program took meanwhile are returned. */
   async restore(ports: readonly PublishedPort[]): Promise<PublishedPort[]> {
     const lost: PublishedPort[] = [];
-    for (const port of ports) await this.#hold(port).catch(() => lost.push(port));
+    for (const port of ports) if (!isDirect(port)) await this.#hold(port).catch(() => lost.push(port));
     return lost;
   }
 
@@ -83,7 +83,22 @@ export class Reservations {
   }
 
   async #one(wish: PortWish): Promise<PublishedPort[]> {
-    const addresses = hostAddresses(wish, this.#options);
+    const all = hostAddresses(wish, this.#options);
+    const isRouted = (address: string): boolean => wish.direct?.has(address.includes(':') ? 6 : 4) ?? false;
+    const taken = await this.#take(
+      wish,
+      all.filter((address) => !isRouted(address)),
+    );
+    return all.flatMap((hostIp) => {
+      const { port, protocol } = wish;
+      return isRouted(hostIp)
+        ? [{ port, protocol, hostIp, hostPort: 0, target: '' }]
+        : taken.filter((held) => held.hostIp === hostIp);
+    });
+  }
+
+  async #take(wish: PortWish, addresses: readonly string[]): Promise<PublishedPort[]> {
+    if (addresses.length === 0) return [];
     const ephemeral = wish.first === 0;
     const count = ephemeral ? EPHEMERAL.last - EPHEMERAL.first + 1 : wish.last - wish.first + 1;
     let refusal: unknown;

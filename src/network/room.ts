@@ -5,6 +5,7 @@ import type { Room, RoomDeps } from '../reactor/room.ts';
 import { networksRoutes } from '../api/routes/networks.ts';
 import { defaultNetworks } from './default-networks.ts';
 import { Names } from './dns/names.ts';
+import { InsideServers } from './dns/inside.ts';
 import { DnsServer } from './dns/server.ts';
 import { upstreamsOf, type ResolvConf } from './files.ts';
 import { type Firewall, NftFirewall, noFirewall } from './firewall.ts';
@@ -66,6 +67,13 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
   const records = store.collection<SandboxRecord>(SANDBOXES);
   let hostResolv: ResolvConf = { nameservers: [], search: [], options: [] };
 
+  const sandboxOf = (id: string): SandboxRecord | undefined => sandboxes.get(id);
+  const upstreams = (sandbox: SandboxRecord): string[] => upstreamsOf(hostResolv, sandbox.request);
+  const inside = new InsideServers({
+    newServer: (containerId) =>
+      new DnsServer({ names, log, askerOf: () => sandboxes.askers.of(containerId, sandboxOf, upstreams) }),
+  });
+
   const networkLinks = new NetworkLinks({
     config,
     log,
@@ -77,13 +85,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
       new DnsServer({
         names,
         log,
-        askerOf: (address) =>
-          sandboxes.askers.find(
-            record.id,
-            address,
-            (id) => sandboxes.get(id),
-            (sandbox) => upstreamsOf(hostResolv, sandbox.request),
-          ),
+        askerOf: (address) => sandboxes.askers.find(record.id, address, sandboxOf, upstreams),
       }),
     endpointsOf: (id) =>
       sandboxes
@@ -118,6 +120,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
     registry,
     links,
     tag,
+    inside,
     firewall,
     reservations,
     names,
@@ -240,7 +243,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
     async stop() {
       stopped = true;
       cancelWatch();
-      await Promise.all([networkLinks.close(), reservations.close(), sandboxes.settled()]);
+      await Promise.all([networkLinks.close(), inside.closeAll(), reservations.close(), sandboxes.settled()]);
       await links.close();
     },
     routes: (api) =>

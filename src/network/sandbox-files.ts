@@ -2,6 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
+import { INSIDE_ADDRESS } from './dns/inside.ts';
 import {
   embeddedResolvConf,
   hostsText,
@@ -31,6 +32,15 @@ export function resolverOf(
   return undefined;
 }
 
+/** No server of ours is in reach of a container in user-defined networks: it gets one of its own. */
+export const isServedInside = (
+  registry: NetworkRegistry,
+  { netnsPath, endpoints }: Pick<SandboxRecord, 'netnsPath' | 'endpoints'>,
+): boolean =>
+  netnsPath !== '' &&
+  !resolverOf(registry, endpoints) &&
+  endpoints.some(({ networkId, ifname }) => ifname !== '' && registry.get(networkId)?.predefined === false);
+
 /** The host's own, or systemd-resolved's list where the host has only its stub. */
 export async function hostResolvConf(): Promise<ResolvConf> {
   const own = parseResolvConf(await readFile('/etc/resolv.conf', 'utf8').catch(() => ''));
@@ -42,7 +52,7 @@ export interface SandboxFilesDeps {
   config: Config;
   registry: NetworkRegistry;
   ipv6: boolean;
-  sandboxes: { get(containerId: string): SandboxRecord | undefined; on(networkId: string): SandboxRecord[] };
+  sandboxes: { get(containerId: string): SandboxRecord | undefined };
 }
 
 export class SandboxFiles {
@@ -102,36 +112,9 @@ export class SandboxFiles {
       domainname: request.domainname,
       addresses: sandbox.endpoints.flatMap((endpoint) => [endpoint.ipv4, endpoint.ipv6]),
       extraHosts: this.#extraHosts(sandbox),
-      links: [...links, ...this.#peers(sandbox)],
+      links,
       ipv6: this.#deps.ipv6,
     });
-  }
-
-  /** On networks where no server of ours can be reached (macvlan, ipvlan) the others are named in the file. */
-  #peers(sandbox: SandboxRecord): { address: string; names: string[] }[] {
-    if (resolverOf(this.#deps.registry, sandbox.endpoints)) return [];
-    return sandbox.endpoints
-      .filter((endpoint) => endpoint.names.length)
-      .flatMap((endpoint) =>
-        this.#deps.sandboxes
-          .on(endpoint.networkId)
-          .filter((other) => other.containerId !== sandbox.containerId && other.phase === 'open')
-          .flatMap((other) => other.endpoints.filter((theirs) => theirs.networkId === endpoint.networkId))
-          .flatMap((theirs) =>
-            [theirs.ipv4, theirs.ipv6].filter(Boolean).map((address) => ({ address, names: theirs.names })),
-          ),
-      );
-  }
-
-  /** Files of the others name whoever came or went, where they are the only place for names. */
-  async tellPeers(endpoints: readonly EndpointRecord[]): Promise<void> {
-    const unserved = endpoints.filter(
-      (endpoint) => endpoint.names.length && !this.#deps.registry.get(endpoint.networkId)?.dnsPort,
-    );
-    const others = new Set(unserved.flatMap((endpoint) => this.#deps.sandboxes.on(endpoint.networkId)));
-    await Promise.all(
-      [...others].filter((other) => other.phase === 'open').map((other) => this.write(other).catch(() => {})),
-    );
   }
 
   async #resolv(sandbox: SandboxRecord): Promise<ResolvConf> {
@@ -148,6 +131,7 @@ export class SandboxFiles {
     // Without IPv4 there is no 127.0.0.11 to translate: the server is asked at its own address.
     if (resolver)
       return embeddedResolvConf(host, request, resolver.endpoint.ipv4 ? undefined : resolver.endpoint.gateway6);
+    if (isServedInside(this.#deps.registry, sandbox)) return embeddedResolvConf(host, request, INSIDE_ADDRESS);
     return plainResolvConf(
       host,
       request,

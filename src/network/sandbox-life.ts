@@ -88,7 +88,6 @@ export class SandboxLife {
       }
       const opened = this.#parts.book.put({ ...this.#parts.book.latest(prepared), ports: ports.value, phase: 'open' });
       for (const endpoint of opened.endpoints) this.#parts.book.entered(opened, endpoint);
-      await this.#parts.files.tellPeers(opened.endpoints);
       await this.#parts.followLinks(opened.containerId);
       return this.#parts.book.view(opened);
     });
@@ -108,6 +107,7 @@ export class SandboxLife {
     for (const endpoint of sandbox.endpoints) this.#parts.book.left(sandbox, endpoint, wasOpen);
     const attempts = await Promise.allSettled([
       this.#parts.publishing.unpublish(sandbox.ports),
+      this.#parts.deps.inside.close(sandbox.containerId),
       sandbox.netnsPath ? links.removeNamespace(sandbox.netnsPath) : undefined,
     ]);
     for (const attempt of attempts)
@@ -122,7 +122,6 @@ export class SandboxLife {
     });
     this.#parts.book.drop(sandbox);
     if (!wasOpen) return;
-    await this.#parts.files.tellPeers(sandbox.endpoints);
     await this.#parts.followLinks(sandbox.containerId);
   }
 

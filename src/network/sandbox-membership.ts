@@ -34,7 +34,6 @@ export class SandboxMembership {
         const published = await this.#republished(after);
         this.#parts.book.entered(published, endpoint);
         await this.#parts.files.write(published);
-        await this.#parts.files.tellPeers([endpoint]);
         await this.#parts.followLinks(published.containerId);
         return this.#parts.book.view(published);
       } catch (error) {
@@ -54,7 +53,7 @@ export class SandboxMembership {
       refuseHost(sandbox, registry, record);
       const endpoint = sandbox.endpoints.find((candidate) => candidate.networkId === record.id);
       if (!endpoint)
-        throw internal(`container ${containerId} is not connected to network ${record.name}`, {
+        throw internal(`container ${containerId} is not connected to the network ${record.name}`, {
           code: 'not-connected',
         });
       const after: SandboxRecord = { ...sandbox, endpoints: sandbox.endpoints.filter((other) => other !== endpoint) };
@@ -71,7 +70,6 @@ export class SandboxMembership {
       } finally {
         releaseEndpoint(registry, endpoint);
       }
-      await this.#parts.files.tellPeers([endpoint]);
       await this.#parts.followLinks(containerId);
       return this.#parts.book.view(this.#parts.book.get(containerId) ?? after);
     });

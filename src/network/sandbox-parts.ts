@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import { asDaemonError, conflict, type DaemonError, internal } from '../errors.ts';
 import { Lanes } from '../lib/lanes.ts';
+import type { InsideServers } from './dns/inside.ts';
 import { allocateEndpoint, publishingEndpoint, type WantedEndpoint } from './endpoints.ts';
 import type { Firewall } from './firewall.ts';
 import { LinkRules } from './link-rules.ts';
@@ -22,6 +23,7 @@ export interface SandboxesDeps extends SandboxBookDeps {
   links: Links;
   /** How our links' aliases begin. */
   tag: string;
+  inside: InsideServers;
   firewall: Firewall;
   reservations: Reservations;
   ipv6: boolean;

@@ -3,6 +3,7 @@ import { conflict } from '../errors.ts';
 import { portElements } from './firewall-rules.ts';
 import type { Sandbox, SandboxRequest } from './port.ts';
 import type { EndpointRecord, SandboxRecord } from './record.ts';
+import { isServedInside } from './sandbox-files.ts';
 import { joined, type SandboxParts } from './sandbox-parts.ts';
 
 export class SandboxRecovery {
@@ -47,7 +48,9 @@ export class SandboxRecovery {
       for (const endpoint of sandbox.endpoints)
         if (endpoint.hostLink && !(await isThere(endpoint.hostLink))) missing.push(endpoint);
       const halfway = sandbox.phase === 'prepared';
-      if (missing.length || halfway) await this.#parts.plumbing.link(sandbox, missing);
+      // Servers inside went with the daemon that held them.
+      const served = isServedInside(this.#parts.deps.registry, sandbox);
+      if (missing.length || halfway || served) await this.#parts.plumbing.link(sandbox, missing);
       if (!halfway) return this.#parts.book.view(sandbox);
       // The daemon ended between the links and the record: the container runs, and the rest is done now.
       const ports = await this.#parts.publishing.publish(sandbox);

@@ -78,7 +78,7 @@ export function answersView(record: NetworkRecord, sandboxes: readonly SandboxRe
       for (const port of sandbox.ports)
         if (port.target === endpoint.ipv4 || port.target === endpoint.ipv6)
           ports.push({
-            Host: `${port.hostIp}:${port.hostPort}/${port.protocol}`,
+            Host: `${port.hostIp}:${port.hostPort || ''}/${port.protocol}`,
             Container: sandbox.request.name,
             Target: `${port.target}:${port.port}`,
           });

@@ -96,6 +96,7 @@ const calls: Record<string, (...args: any[]) => unknown> = {
   /** How often something was found broken. */
   repairs: () => deps.facts.filter((fact) => fact.topic === 'reactor' && fact.action === 'repaired').length,
   events: () => deps.events('network'),
+  pid: () => process.pid,
   /** A shell in the namespace of the daemon, or of a container. */
   sh: (script: string, netns?: string) =>
     new Promise((resolve) => {

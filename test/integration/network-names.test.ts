@@ -156,7 +156,7 @@ describe('a user-defined network', () => {
     expect(await dig(web.netnsPath, 'friend')).not.toContain('10.89');
     expect(await host.sh('ip -br link', lone.netnsPath)).not.toContain('lan0');
     expect(await host.sh('ip route show default', lone.netnsPath)).toContain('via 172.17.0.1 dev eth0');
-    await expect(host.call('disconnect', 'lone', 'front')).rejects.toThrow('is not connected to network front');
+    await expect(host.call('disconnect', 'lone', 'front')).rejects.toThrow('is not connected to the network front');
     await host.call('down', 'lone');
   });
 
@@ -229,21 +229,33 @@ describe('networks of other kinds', () => {
     await Promise.all(['sa', 'sb'].map((name) => host.call('down', name)));
   });
 
-  it('routed: containers are reached directly, and leave under their own addresses', async () => {
+  it('routed: what containers publish is reached directly, and they leave under their own addresses', async () => {
     await host.call('create', {
       Name: 'plain',
       Options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'routed' },
       IPAM: { Config: [{ Subnet: '10.90.0.0/24' }] },
     });
-    const a = await host.up('ra', { mode: 'plain' });
+    const ports = {
+      exposedPorts: ['80/tcp', '81/tcp'],
+      portBindings: { '80/tcp': [{ HostIp: '', HostPort: '8090' }] },
+    };
+    const a = await host.up('ra', { mode: 'plain', ...ports });
     await host.sh('ip route add 10.90.0.0/24 via 198.51.100.1', other);
     await Promise.all([host.serve(a), host.serve({ netnsPath: other })]);
+    await host.call('start', 'busybox nc -ll -p 81 -e echo hidden', a.netnsPath);
+    expect(await host.get('http://10.90.0.2/', other)).toContain('198.51.100.53');
+    expect(await host.silent('http://10.90.0.2:81/', other)).toBe(true);
+    expect(await host.sh('busybox ping -c1 -W3 10.90.0.2', other)).toContain('1 packets received');
+    // No port of the host leads there in this family.
+    expect(a.ports['80/tcp']![0]).toEqual({ HostIp: '0.0.0.0', HostPort: '' });
+    expect(await host.silent('http://198.51.100.1:8090/', other)).toBe(true);
+    await host.call('reboot');
     expect(await host.get('http://10.90.0.2/', other)).toContain('198.51.100.53');
     expect(await host.get('http://198.51.100.53/', a.netnsPath)).toContain('10.90.0.2');
     await host.call('down', 'ra');
   });
 
-  it('isolated: the host has no address on the bridge, and names stand in the hosts files', async () => {
+  it('isolated: the host has no address on the bridge, and names are served inside', async () => {
     await host.call('create', {
       Name: 'island',
       Internal: true,
@@ -256,25 +268,39 @@ describe('networks of other kinds', () => {
     const b = await host.up('xb', { mode: 'island' });
     await host.serve(b);
     expect(await host.get(`http://${b.endpoints.island!.IPAddress}/`, a.netnsPath)).toContain('from ');
-    expect(await host.sh(`grep xb ${a.hostsPath}`)).toContain(b.endpoints.island!.IPAddress);
+    expect(await dig(a.netnsPath, 'xb')).toBe(b.endpoints.island!.IPAddress);
+    expect(await dig(a.netnsPath, 'example.com')).toBe('');
     expect(await host.sh('ip -4 addr show island0')).not.toContain('inet');
     await Promise.all(['xa', 'xb'].map((name) => host.call('down', name)));
   });
 
-  it('macvlan: containers talk over the parent, and find each other in their hosts files', async () => {
+  it('macvlan: containers talk over the parent, and find each other and the world by name', async () => {
     await host.call('create', {
       Name: 'lan',
       Driver: 'macvlan',
       Options: { parent: 'up0' },
       IPAM: { Config: [{ Subnet: '198.51.100.0/24', IPRange: '198.51.100.64/26', Gateway: '198.51.100.53' }] },
     });
-    const a = await host.up('ma', { mode: 'lan' });
-    const b = await host.up('mb', { mode: 'lan' });
+    const a = await host.up('near', { mode: 'lan' });
+    const b = await host.up('far', { mode: 'lan' });
     await host.serve(b);
     expect(await host.get(`http://${b.endpoints.lan!.IPAddress}/`, a.netnsPath)).toContain(a.endpoints.lan!.IPAddress);
     expect(await host.get(`http://${b.endpoints.lan!.IPAddress}/`, other)).toContain('198.51.100.53');
-    expect(await host.sh(`grep mb ${a.hostsPath}`)).toContain(b.endpoints.lan!.IPAddress);
-    await Promise.all(['ma', 'mb'].map((name) => host.call('down', name)));
+    const named = async (): Promise<void> => {
+      expect(await dig(a.netnsPath, 'far')).toBe(b.endpoints.lan!.IPAddress);
+      expect(await dig(a.netnsPath, '+tcp far')).toBe(b.endpoints.lan!.IPAddress);
+      expect(await dig(a.netnsPath, 'example.com')).toBe('203.0.113.7');
+    };
+    expect(await host.sh(`cat ${a.resolvConfPath}`)).toContain('nameserver 127.0.0.11');
+    await named();
+    // The sockets inside went with the daemon; the next one opens its own.
+    await host.call('reboot');
+    await host.call('restore', 'near', { mode: 'lan' });
+    await named();
+    // Port 53 is the container's own to use.
+    const bind = `python3 -c 'import socket; socket.socket(2, 2).bind(("0.0.0.0", 53)); print("bound")'`;
+    expect(await host.sh(bind, a.netnsPath)).toBe('bound');
+    await Promise.all(['near', 'far'].map((name) => host.call('down', name)));
     await host.call('remove', 'lan');
     expect(await host.sh('ip -br link show up0')).toContain('up0');
   });

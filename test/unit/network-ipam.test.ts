@@ -134,7 +134,7 @@ describe('a request to create a network', () => {
   };
   const refused: [object, string][] = [
     [{ Driver: 'host' }, 'only one instance of "host" network is allowed'],
-    [{ Driver: 'wat' }, 'could not find plugin wat in v1 plugin registry: plugin not found'],
+    [{ Driver: 'wat' }, 'plugin "wat" not found'],
     [{ Driver: 'overlay' }, 'This node is not a swarm manager'],
     [{ Options: { 'com.docker.network.driver.mtu': 'big' } }, 'invalid MTU: big'],
     [{ Options: { 'com.docker.network.bridge.name': 'a name; with more' } }, 'invalid network interface name'],

@@ -59,7 +59,7 @@ export function addressOfReverse(name: string): string | undefined {
 export function decide(query: DecodedPacket, asker: Asker, names: Names, turn: number): Verdict {
   const question = query.questions?.[0];
   if (!question) return { reply: replyTo(query, 'SERVFAIL') };
-  const elsewhere: Verdict = asker.outside ? { forward: asker.upstreams } : { reply: replyTo(query, 'NXDOMAIN') };
+  const elsewhere: Verdict = asker.outside ? { forward: asker.upstreams } : { reply: replyTo(query, 'SERVFAIL') };
   if (question.type === 'PTR') {
     const address = addressOfReverse(question.name);
     for (const network of address && parseAddress(address) ? asker.networks : []) {

@@ -1,4 +1,4 @@
-/** The DNS server of one network, on its gateway's address; who asks is known by the address the query comes from. */
+/** A DNS server on the gateway's address of a network, where who asks is known by where the query comes from, or in the namespace of one container. */
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
 import { decode, encode, type Packet } from 'dns-packet';
@@ -49,22 +49,31 @@ export class DnsServer {
       udp.once('error', reject);
       udp.bind({ address, port: wanted, exclusive: true }, resolve);
     });
-    udp.removeAllListeners('error').on('error', (error) => this.#deps.log.warn({ err: error }, 'DNS socket'));
     const { port } = udp.address();
+    const tcp = createServer();
+    this.#tcp = tcp;
+    await new Promise<void>((resolve, reject) => {
+      tcp.once('error', reject);
+      tcp.listen({ host: address, port, exclusive: true }, resolve);
+    });
+    this.serve(udp, tcp);
+    return port;
+  }
+
+  /** Answers at sockets that are bound already. */
+  serve(udp: DatagramSocket, tcp: Server): void {
+    this.#udp = udp;
+    this.#tcp = tcp;
+    const failed = (error: Error): void => this.#deps.log.warn({ err: error }, 'DNS socket');
+    udp.removeAllListeners('error').on('error', failed);
+    tcp.removeAllListeners('error').on('error', failed);
     udp.on('message', (message, from) => {
       void this.#answer(message, from.address, 'udp').then((reply) => {
         if (reply && this.#udp === udp) udp.send(reply, from.port, from.address, () => {});
       });
     });
-    const tcp = createServer((socket) => this.#serve(socket));
-    this.#tcp = tcp;
     tcp.maxConnections = CONNECTIONS;
-    await new Promise<void>((resolve, reject) => {
-      tcp.once('error', reject);
-      tcp.listen({ host: address, port, exclusive: true }, resolve);
-    });
-    tcp.removeAllListeners('error').on('error', (error) => this.#deps.log.warn({ err: error }, 'DNS socket'));
-    return port;
+    tcp.on('connection', (socket) => this.#serve(socket));
   }
 
   #serve(socket: Socket): void {
