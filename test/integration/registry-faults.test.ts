@@ -1,13 +1,18 @@
 /** Hostile and broken registries: a clear error, nothing half done, and the next pull works. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statfsSync, utimesSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { mount, umount } from '../../src/host/ffi.ts';
+import { checkStore } from '../../src/image/fsck.ts';
 import { createTransfers } from '../../src/image/transfers.ts';
+import { encodeHeader, tarHeader } from '../../src/tar/header.ts';
 import { type FaultyRegistry, type Interceptor, sendBlob, startFaultyRegistry } from '../support/faulty-registry.ts';
 import { eventually } from '../support/eventually.ts';
-import { buildImage, type BuiltImage, tarOf } from '../support/fixture-image.ts';
+import { buildImage, type BuiltImage, digestOf, imageOf, tarOf } from '../support/fixture-image.ts';
 import { testTransfers } from '../support/transfers.ts';
 
 const LAYER_BYTES = 3 << 20;
@@ -103,6 +108,38 @@ const faults: [name: string, fault: () => Interceptor, error: RegExp, kind: stri
       ),
     /unexpected EOF|connection reset/,
     'internal',
+  ],
+  [
+    'half a layer that looks whole',
+    () => onLayer((request, response) => sendBlob(request, response, bigBytes().subarray(0, bigLayer().size / 2))),
+    /unexpected EOF after \d+ of \d+ bytes|unexpected HTTP status: 416/,
+    'internal',
+  ],
+  [
+    'a layer of another size than its manifest says',
+    () => {
+      const [big, small] = original().layers;
+      return manifestIs({ ...original(), layers: [{ ...big, size: big.size - 1 }, small] });
+    },
+    /more than the \d+ bytes of its descriptor/,
+    'internal',
+  ],
+  [
+    'a page in place of a layer',
+    () =>
+      onLayer((_, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Welcome</html>')),
+    /unexpected EOF after 20 of \d+ bytes/,
+    'internal',
+  ],
+  [
+    'a manifest of schema 1',
+    () =>
+      manifestIs(
+        { schemaVersion: 1, name: 'image', fsLayers: [] },
+        'application/vnd.docker.distribution.manifest.v1+prettyjws',
+      ),
+    /manifest version 2, schema 1 is not supported/,
+    'invalid',
   ],
   [
     'a layer that stalls',
@@ -261,6 +298,107 @@ describe('a pull', () => {
     } finally {
       await later.dispose();
     }
+  });
+
+  it('keeps what it fetched whole for the next one, in this life of the daemon or the next, and only for a while', async () => {
+    const isSmallLayer = (url: string): boolean => url.endsWith(registry.image.layers[1]!.digest);
+    const directory = mkdtempSync(join(tmpdir(), 'lives-'));
+    const bigRequests = () => registry.requests.filter(({ url, method }) => isBigLayer(url) && method === 'GET').length;
+    const life = async (work: (store: Awaited<ReturnType<typeof testTransfers>>) => Promise<void>): Promise<void> => {
+      registry.requests = [];
+      const store = await testTransfers({ directory, config: { maxDownloadAttempts: 2 } });
+      await work(store).finally(() => store.dispose());
+    };
+    try {
+      await life(async (store) => {
+        let bigIsWhole = false;
+        registry.intercept = ({ url }, response) => {
+          if (!isSmallLayer(url)) return false;
+          const refuse = (): void => {
+            bigIsWhole = store.layers.has(registry.image.diffIds[0]!);
+            if (bigIsWhole) response.writeHead(400).end();
+            else setTimeout(refuse, 5);
+          };
+          refuse();
+        };
+        await expect(store.pull(reference)).rejects.toThrow('400');
+        expect(bigIsWhole).toBe(true);
+        // What was unpacked for nothing goes by itself.
+        await eventually(() => store.layers.all().length === 0 && store.content.digests().length === 0);
+        registry.intercept = undefined;
+        await store.pull(reference);
+        expect(bigRequests()).toBe(1);
+      });
+      // Its records are lost: as if it had been killed before the image was there.
+      await life(async (store) => {
+        expect(store.catalog.list()).toEqual([]);
+        await store.pull(reference);
+        expect(bigRequests()).toBe(0);
+      });
+      const blob = join(directory, 'image/oci/blobs/sha256', bigLayer().digest.slice(7));
+      utimesSync(blob, new Date(0), new Date(0));
+      await life(async (store) => {
+        await store.pull(reference);
+        expect(bigRequests()).toBe(1);
+      });
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  it('gives the space of a full disk back, and what fits can be pulled after that', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'disk-'));
+    mount('tmpfs', directory, 'tmpfs', 0, 'size=24m');
+    const free = (): number => statfsSync(directory).bavail * statfsSync(directory).bsize;
+    const small = await testTransfers({ directory });
+    const first = registry.image;
+    try {
+      const before = free();
+      const zeros = gzipSync(Buffer.alloc(64 << 20));
+      const header = encodeHeader(tarHeader({ name: 'bomb', size: 10 * 2 ** 30 }));
+      const bomb = Buffer.concat([gzipSync(header), ...Array.from({ length: 160 }, () => zeros)]);
+      const large = await tarOf([{ name: 'large', content: randomBytes(40 << 20) }]);
+      const images = [
+        imageOf([{ blob: bomb, diffId: digestOf(Buffer.from('never reached')) }]),
+        buildImage({ layers: [large] }),
+      ];
+      for (const image of images) {
+        registry.image = image;
+        await expect(small.pull(reference)).rejects.toMatchObject({ code: 'disk-full' });
+        await eventually(() => free() > before - (1 << 20), { what: 'the space is given back' });
+        expect(small.catalog.list()).toEqual([]);
+      }
+      registry.image = first;
+      expect((await small.pull(reference)).image.id).toBe(first.config.digest);
+      expect(await checkStore(directory, small.deps.store)).toEqual([]);
+    } finally {
+      registry.image = first;
+      await small.dispose();
+      umount(directory);
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  it('gets a foreign layer from where its descriptor says, without a password', async () => {
+    const layer = { ...original().layers[1], urls: ['http://127.0.0.1:1/gone', `${elsewhere.url}/kept/here`] };
+    const small = registry.image.blobs.get(layer.digest)!;
+    const serve = (mediaType: string): Interceptor => {
+      const manifest = { ...original(), layers: [original().layers[0], { ...layer, mediaType }] };
+      return (request, response) => {
+        if (request.url.endsWith(layer.digest)) return void response.writeHead(404).end();
+        return manifestIs(manifest)(request, response);
+      };
+    };
+    elsewhere.intercept = ({ url }, response) => (url === '/kept/here' ? void response.end(small) : false);
+    registry.intercept = serve('application/vnd.oci.image.layer.v1.tar+gzip');
+    await expect(machine.pull(reference)).rejects.toThrow('404');
+    expect(elsewhere.requests).toEqual([]);
+    registry.intercept = serve('application/vnd.oci.image.layer.nondistributable.v1.tar+gzip');
+    const { image } = await machine.pull(reference, { auth: { username: 'user', password: 'secret' } });
+    expect(image.config.rootfs.diff_ids).toEqual(registry.image.diffIds);
+    expect(elsewhere.requests.map(({ url, headers }) => [url, headers.authorization])).toEqual([
+      ['/kept/here', undefined],
+    ]);
   });
 
   it('tries again after errors that pass', async () => {

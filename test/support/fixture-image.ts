@@ -81,6 +81,18 @@ const ARCHITECTURES: Record<string, string> = { x64: 'amd64', arm64: 'arm64' };
 export const HOST_ARCHITECTURE = ARCHITECTURES[process.arch] ?? process.arch;
 
 export function buildImage(spec: ImageSpec): BuiltImage {
+  const layers = spec.layers.map((tar, position) => {
+    const kind = (Array.isArray(spec.compression) ? spec.compression[position] : spec.compression) ?? 'gzip';
+    return { blob: compressors[kind](tar), diffId: digestOf(tar), kind };
+  });
+  return imageOf(layers, spec);
+}
+
+/** The same of blobs that may be anything, and whose diff ids may lie. */
+export function imageOf(
+  given: readonly { blob: Buffer; diffId: string; kind?: Compression }[],
+  spec: Omit<ImageSpec, 'layers' | 'compression'> = {},
+): BuiltImage {
   const media = MEDIA[spec.format ?? 'oci'];
   const blobs = new Map<string, Buffer>();
   const keep = (mediaType: string, bytes: Buffer): Descriptor => {
@@ -88,11 +100,8 @@ export function buildImage(spec: ImageSpec): BuiltImage {
     blobs.set(digest, bytes);
     return { mediaType, digest, size: bytes.length };
   };
-  const layers = spec.layers.map((tar, position) => {
-    const kind = (Array.isArray(spec.compression) ? spec.compression[position] : spec.compression) ?? 'gzip';
-    return keep(media[kind], compressors[kind](tar));
-  });
-  const diffIds = spec.layers.map(digestOf);
+  const layers = given.map(({ blob, kind = 'gzip' }) => keep(media[kind], blob));
+  const diffIds = given.map(({ diffId }) => diffId);
   const document: ImageConfigDocument = {
     architecture: spec.architecture ?? HOST_ARCHITECTURE,
     ...(spec.variant ? { variant: spec.variant } : {}),

@@ -20,6 +20,7 @@ export async function testImageStore(directory?: string) {
   const catalog = new ImageCatalog({ content, layers, store, clock, log, hostPlatform });
   const rootfs = new OverlayRootfs({ dataRoot: root, mountRoot: join(root, 'mounts'), layers, catalog, store, log });
   catalog.boot(() => rootfs.stacksInUse());
+  await catalog.vouch();
   return {
     root,
     catalog,

@@ -16,8 +16,11 @@ export interface Line {
   aux?: object;
 }
 
-export async function testTransfers(options: { config?: Partial<Config>; tuning?: RegistryTuning } = {}) {
-  const store = await testImageStore();
+/** In a new temporary directory unless told where: another life of the daemon over the same content, whose records are lost. */
+export async function testTransfers(
+  options: { config?: Partial<Config>; tuning?: RegistryTuning; directory?: string } = {},
+) {
+  const store = await testImageStore(options.directory);
   const certificates = await mkdtemp(join(tmpdir(), 'certs.d-'));
   const deps = { ...store.deps, config: { ...store.deps.config, ...options.config } };
   const { content, layers, catalog } = store;
