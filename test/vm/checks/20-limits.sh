@@ -56,6 +56,10 @@ check 'a device that is given is allowed' docker run --rm --device /dev/vda:/dev
 docker rm -f limited >/dev/null
 check 'the scope goes with the container' fails test -e "$group"
 
+told=$(docker run --rm --memory 64m --oom-kill-disable --memory-swappiness 10 --blkio-weight 300 box /bin/echo ran 2>&1)
+check 'what v2 does not have is discarded' has "$told" 'Memory swappiness discarded.'
+check 'with a word about each' has "$told" 'OomKillDisable discarded.'
+check 'and the container runs, with a weight of v2' has "$told" ran
 since=$(date +%s)
 docker run --name greedy --memory 32m --memory-swap 32m box /bin/tail /dev/zero >/dev/null 2>&1
 check 'one that takes too much memory is killed' is "$(state greedy OOMKilled) $(state greedy ExitCode)" 'true 137'
