@@ -9,6 +9,7 @@ import type { Execs } from '../exec/service.ts';
 import { ask } from '../reactor/ask.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import { findBlockDevices } from '../runtime/oci/host-side.ts';
+import { apparmorProfile, parseSecurityOptions } from '../runtime/oci/security.ts';
 import { resourcesOf } from '../runtime/oci/resources.ts';
 import type { Store } from '../store/port.ts';
 import { type CreateDeps, createContainer, type CreateOptions } from './create.ts';
@@ -222,6 +223,7 @@ export class Containers {
       pathOf: this.#pathOf,
       logPath: this.#deps.logs.path(record.hostConfig.LogConfig, this.#deps.logInfo(record)),
       graphDriver: this.#driver(record),
+      apparmorProfile: this.#apparmor(record),
     };
   }
 
@@ -229,6 +231,11 @@ export class Containers {
     const found = this.#deps.volumes.find(volume);
     return { path: found?.Mountpoint ?? '', driver: found?.Driver ?? 'local' };
   };
+
+  #apparmor({ hostConfig }: ContainerRecord): string {
+    const { host, config } = this.#deps;
+    return host.apparmor ? apparmorProfile(hostConfig, parseSecurityOptions(hostConfig, config)) : '';
+  }
 
   #driver(record: ContainerRecord): Surroundings['graphDriver'] {
     try {

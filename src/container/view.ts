@@ -16,6 +16,8 @@ export interface Surroundings {
   pathOf: PathOf;
   logPath: string;
   graphDriver: { Name: string; Data: Record<string, string> };
+  /** '' where the host has no AppArmor. */
+  apparmorProfile?: string;
 }
 
 const EMPTY_ENDPOINT: EndpointSettings = {
@@ -130,7 +132,7 @@ function inspectView(record: ContainerRecord, around: Surroundings): object {
     Platform: 'linux',
     MountLabel: '',
     ProcessLabel: '',
-    AppArmorProfile: '',
+    AppArmorProfile: record.state.hasBeenStartedBefore ? (around.apparmorProfile ?? '') : '',
     HostConfig: { ...record.hostConfig, Links: linksView(record) },
     GraphDriver: around.graphDriver,
     Mounts: viewMounts(shownMounts(record), around.pathOf),

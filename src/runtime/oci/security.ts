@@ -1,5 +1,6 @@
 /** HostConfig.SecurityOpt as data, in the forms `key`, `key=value` and the old `key:value`. */
 import { invalid } from '../../errors.ts';
+import { DEFAULT_PROFILE } from '../../host/apparmor.ts';
 import { own } from '../../lib/own.ts';
 import type { HostSettings } from './docker-types.ts';
 
@@ -51,6 +52,10 @@ export function parseSecurityOptions(
   for (const option of settings.SecurityOpt ?? []) apply(options, option);
   return options;
 }
+
+/** AppArmor's profile of a container, on a host that has AppArmor. */
+export const apparmorProfile = (settings: Pick<HostSettings, 'Privileged'>, security: SecurityOptions): string =>
+  security.apparmor || (settings.Privileged ? 'unconfined' : DEFAULT_PROFILE);
 
 function apply(options: SecurityOptions, option: string): void {
   if (option === 'no-new-privileges') options.noNewPrivileges = true;

@@ -5,7 +5,6 @@
 import { posix } from 'node:path';
 import type { Config } from '../../config/config.ts';
 import { invalid } from '../../errors.ts';
-import { DEFAULT_PROFILE } from '../../host/apparmor.ts';
 import type { HostFacts } from '../../host/port.ts';
 import { capabilitySets, containerCapabilities } from './capabilities.ts';
 import { applyCdiEdits } from './cdi.ts';
@@ -19,7 +18,7 @@ import { containerNamespaces } from './namespaces.ts';
 import { containerEnvironment, processArguments, resourceLimits } from './process.ts';
 import { resourcesOf } from './resources.ts';
 import { seccompFor } from './seccomp.ts';
-import { parseSecurityOptions, type SecurityOptions } from './security.ts';
+import { apparmorProfile, parseSecurityOptions, type SecurityOptions } from './security.ts';
 import type { IdMapping, LinuxSpecification, ProcessSpecification, Spec, User } from './spec-types.ts';
 
 export interface SpecInput {
@@ -82,7 +81,6 @@ function buildProcess(input: SpecInput, capabilities: string[], security: Securi
   const { config, hostConfig, side } = input;
   const [height = 0, width = 0] = hostConfig.ConsoleSize ?? [];
   const limits = resourceLimits(hostConfig, input.daemon);
-  const apparmor = security.apparmor || (hostConfig.Privileged ? 'unconfined' : DEFAULT_PROFILE);
   return {
     terminal: Boolean(config.Tty),
     ...(config.Tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
@@ -98,7 +96,7 @@ function buildProcess(input: SpecInput, capabilities: string[], security: Securi
     capabilities: capabilitySets(capabilities),
     ...(limits.length ? { rlimits: limits } : {}),
     noNewPrivileges: security.noNewPrivileges,
-    ...(input.host.apparmor ? { apparmorProfile: apparmor } : {}),
+    ...(input.host.apparmor ? { apparmorProfile: apparmorProfile(hostConfig, security) } : {}),
     ...(input.rootless ? {} : { oomScoreAdj: hostConfig.OomScoreAdj ?? 0 }),
   };
 }

@@ -17,6 +17,8 @@ check 'io.max' has "$(value io.max)" 'rbps=max wbps=1048576 riops=100 wiops=max'
 check 'the container has a cgroup namespace of its own' is "$(docker exec limited /bin/cat /proc/self/cgroup)" 0::/
 check 'it sees its own limit, in cgroup2' is "$(docker exec limited /bin/cat /sys/fs/cgroup/memory.max)" 67108864
 
+check 'inspect tells its AppArmor profile' has "$(api GET /containers/limited/json)" '"AppArmorProfile":"docker-default"'
+
 check 'docker update' docker update --memory 128m --memory-swap 160m --memory-reservation 48m --cpus 1.5 --cpu-shares 1024 --pids-limit 70 limited
 check 'memory.max is changed live' is "$(value memory.max)" 134217728
 check 'memory.low is changed live' is "$(value memory.low)" 50331648
