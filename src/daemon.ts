@@ -198,6 +198,7 @@ export function startDaemon(config: Config, log: Logger): Daemon {
     actors: {
       open: fromPromise(async () => {
         parts = await buildParts(live, log, release);
+        parts.deps.reactor.watch('reactor', 'root', root);
         const app = createApp({ ...parts.deps, rooms: roomsOf(parts), system: parts.system, ready: ready.promise });
         // Plugins judge requests of HTTP/1: BuildKit clients then come by /grpc, which they see, or not at all.
         const onHttp2 = live.authorizationPlugins.length ? undefined : parts.onHttp2;
@@ -230,11 +231,7 @@ export function startDaemon(config: Config, log: Logger): Daemon {
 
   const root = createActor(actor);
   root.subscribe({
-    next: (snapshot) => {
-      const to = stateText(snapshot.value);
-      log.debug({ state: to }, 'reactor');
-      if (to !== 'stopped') parts?.deps.bus.publish({ topic: 'reactor', type: 'reactor', action: to, id: 'root' });
-    },
+    next: (snapshot) => log.debug({ state: stateText(snapshot.value) }, 'reactor'),
     error: (error) => log.error({ err: error }, 'the root reactor failed'),
   });
   root.start();

@@ -47,7 +47,7 @@ export async function readComponents(config: Config): Promise<Component[]> {
 }
 
 /** The same as long as the data root lives. */
-function hostId(store: Store): string {
+export function hostId(store: Store): string {
   const daemon = store.collection<{ id: string }>('daemon');
   const known = daemon.get('self');
   if (known) return known.id;
@@ -75,7 +75,7 @@ function backingFilesystem(path: string): string {
 }
 
 /** Set by the package's build; a checkout has none. */
-const gitCommit = (): string => {
+export const gitCommit = (): string => {
   try {
     return readFileSync(new URL('./commit', import.meta.url), 'utf8').trim();
   } catch {

@@ -1,10 +1,14 @@
 /** What only looks at the rooms: counts and disk use for /info and /system/df, the visualizer's reads, the metrics. */
 import type { Counts } from './api/routes/system.ts';
 import type { ContainerRoom } from './container/room.ts';
+import type { ExecRecord } from './exec/machine.ts';
 import type { ImageRoom } from './image/room.ts';
 import { createMetricsRoom } from './monitor/room.ts';
 import type { Reactor } from './reactor/reactor.ts';
 import type { Room, RoomDeps } from './reactor/room.ts';
+import { gitCommit, hostId } from './system-info.ts';
+import { shownCommand } from './visualizer/redact.ts';
+import type { Label } from './visualizer/routes.ts';
 import { createVisualizerRoom } from './visualizer/room.ts';
 
 export function countContainers(containers: ContainerRoom, images: ImageRoom): Counts {
@@ -26,15 +30,18 @@ const COMPOSE_PROJECT = 'com.docker.compose.project';
 /** Rooms that only look: the visualizer's reads and the metrics. */
 export function createViews(deps: RoomDeps, containers: ContainerRoom, images: ImageRoom): Room[] {
   const { bus, reactor, store, host, config, log } = deps;
-  const container = (id: string): { name: string; project: string } => {
+  const container = (id: string): Label => {
     const record = containers.lookup.find(id);
-    return { name: record?.name ?? '', project: record?.config.Labels[COMPOSE_PROJECT] ?? '' };
+    if (!record) return { name: '', project: '' };
+    const { name, config, state } = record;
+    return { name, project: config.Labels[COMPOSE_PROJECT] ?? '', restarts: state.restartCount };
   };
   return [
     createVisualizerRoom({
       ...deps,
       label: (kind, id) => {
         if (kind === 'container') return container(id);
+        if (kind === 'exec') return execLabel(reactor, id, container);
         if (kind === 'image') return { name: images.catalog.find(id)?.repoTags[0] ?? '', project: '' };
         return { name: nameOfActor(reactor, kind, id), project: '' };
       },
@@ -47,6 +54,8 @@ export function createViews(deps: RoomDeps, containers: ContainerRoom, images: I
         reactor,
         journal: store.journal,
         host,
+        daemonId: hostId(store),
+        commit: gitCommit(),
         containers: () =>
           [...containers.lookup.all()].map(({ id, name, config: { Labels }, phase, state }) => ({
             id,
@@ -58,6 +67,15 @@ export function createViews(deps: RoomDeps, containers: ContainerRoom, images: I
       },
     }),
   ];
+}
+
+/** Its container and its command. */
+function execLabel(reactor: Reactor, id: string, container: (id: string) => Label): Label {
+  const snapshot = reactor.get('exec', id)?.getSnapshot() as { context?: { record: ExecRecord } } | undefined;
+  if (!snapshot?.context) return { name: '', project: '' };
+  const { containerId, config } = snapshot.context.record;
+  const { name, project } = container(containerId);
+  return { name: `${name || containerId.slice(0, 12)}: ${shownCommand(config.command)}`, project };
 }
 
 /** What people call an actor that is no container: the name in its record, where its context has one. */

@@ -40,7 +40,11 @@ export async function monitor(args: string[]): Promise<number> {
 }
 
 async function printOnce(client: DaemonClient, json: boolean): Promise<number> {
-  const rows = await new MonitorSource(client).read();
+  const source = new MonitorSource(client);
+  // What a container uses of the processor is seen from two samples.
+  await source.read();
+  await new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
+  const rows = await source.read();
   const lines = json ? rows.map((row) => JSON.stringify(row)) : monitorTable(sorted(rows, 'name'), Date.now(), 200);
   process.stdout.write(`${lines.join('\n')}\n`);
   return 0;

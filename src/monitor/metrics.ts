@@ -3,23 +3,18 @@
  * read when scraped. Series of single containers only for those that ask for it with a label, and only so many.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Gauge, Registry } from 'prom-client';
 import type { Bus } from '../bus/bus.ts';
-import type { Fact } from '../bus/fact.ts';
 import type { HostFacts } from '../host/port.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { Journal } from '../store/port.ts';
 import { VERSION } from '../version.ts';
+import { counters } from './counters.ts';
 
 /** `docker run --label reactord.metrics=true`: this container gets series of its own. */
 export const METRICS_LABEL = 'reactord.metrics';
 /** More containers than this with the label are not told apart. */
 const MOST_SERIES = 100;
-const ACTION_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-
-/** dockerd's actions by the effects that do them here. */
-const CONTAINER_ACTIONS: Record<string, string> = { create: 'create', launch: 'start', stop: 'stop', remove: 'delete' };
-
 export interface ContainerSample {
   id: string;
   name: string;
@@ -33,6 +28,9 @@ export interface MetricsSource {
   reactor: Reactor;
   journal: Journal;
   host: HostFacts;
+  /** The daemon's id and what it was built from, as /info and /version tell them. */
+  daemonId: string;
+  commit: string;
   containers(): ContainerSample[];
 }
 
@@ -60,16 +58,21 @@ export function createMetrics(source: MetricsSource): Metrics {
   };
 }
 
-function engineGauges(registry: Registry, { host, containers }: MetricsSource): void {
+function engineGauges(registry: Registry, { host, containers, daemonId, commit }: MetricsSource): void {
   const registers = [registry];
   new Gauge({
     name: 'engine_daemon_engine_info',
     help: 'The daemon and its host',
-    labelNames: ['version', 'architecture', 'kernel', 'os', 'os_version', 'graphdriver'],
+    labelNames: [
+      ...['version', 'commit', 'architecture', 'graphdriver', 'kernel', 'os', 'os_type', 'os_version', 'daemon_id'],
+    ],
     registers,
   }).set(
     {
       version: VERSION,
+      commit,
+      os_type: 'linux',
+      daemon_id: daemonId,
       architecture: host.machine,
       kernel: host.kernelVersion,
       os: host.operatingSystem,
@@ -149,52 +152,4 @@ function reactorGauges(
     return Number.isFinite(p99) ? p99 : 0;
   });
   gauge('process_resident_memory_bytes', 'Resident memory of the daemon', () => process.memoryUsage.rss());
-}
-
-/** What is counted from the facts as they come. */
-function counters(registry: Registry): (fact: Fact) => void {
-  const registers = [registry];
-  const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []): Counter<L> =>
-    new Counter({ name, help, labelNames, registers });
-  const events = counter('engine_daemon_events_total', 'Docker events');
-  const transitions = counter('reactord_transitions_total', 'Transitions of statecharts', ['kind', 'to']);
-  const failures = counter('reactord_effect_failures_total', 'Effects that failed', ['kind', 'effect']);
-  const probes = counter('engine_daemon_health_checks_total', 'Health checks run');
-  const failedProbes = counter('engine_daemon_health_checks_failed_total', 'Health checks that failed');
-  const builds = counter('builder_builds_triggered_total', 'Builds begun');
-  const failedBuilds = counter('builder_builds_failed_total', 'Builds that failed');
-  const effects = new Histogram({
-    name: 'reactord_effect_seconds',
-    help: 'Duration of effects',
-    labelNames: ['kind', 'effect'],
-    buckets: ACTION_SECONDS,
-    registers,
-  });
-  const actions = new Histogram({
-    name: 'engine_daemon_container_actions_seconds',
-    help: 'Duration of what is done to containers',
-    labelNames: ['action'],
-    buckets: ACTION_SECONDS,
-    registers,
-  });
-  return (fact) => {
-    const { topic, type, action, data = {} } = fact;
-    if (topic === 'event') {
-      events.inc();
-      if (action.startsWith('exec_die') && fact.attributes.health === 'true') probes.inc();
-      if (action === 'health_status: unhealthy') failedProbes.inc();
-    } else if (topic === 'transition') {
-      const to = /^\w*/.exec(String(data.to))?.[0] ?? '';
-      transitions.inc({ kind: type, to });
-      if (type === 'build' && !data.from) builds.inc();
-      if (type === 'build' && to === 'failed') failedBuilds.inc();
-    } else if (topic === 'effect' && action !== 'begin') {
-      const effect = String(data.effect);
-      if (action === 'fail') failures.inc({ kind: type, effect });
-      const seconds = Number(data.ms) / 1000;
-      effects.observe({ kind: type, effect }, seconds);
-      const name = type === 'container' ? CONTAINER_ACTIONS[effect] : undefined;
-      if (name) actions.observe({ action: name }, seconds);
-    }
-  };
 }

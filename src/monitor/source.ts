@@ -1,7 +1,7 @@
 /** Reads what the monitor shows: containers, their actors, and one sample a second of the running ones. */
 import type { DaemonClient } from '../commands/client.ts';
-import { waitingFor } from '../visualizer/explain.ts';
-import type { ActorView } from '../visualizer/view.ts';
+import { span, waitsOf } from '../visualizer/explain.ts';
+import { type ActorView, eventText } from '../visualizer/view.ts';
 import type { MonitorRow } from './table.ts';
 
 interface ListedContainer {
@@ -18,6 +18,9 @@ interface StatsBody {
   networks?: Record<string, { rx_bytes: number; tx_bytes: number }>;
   blkio_stats?: { io_service_bytes_recursive?: { op: string; value: number }[] | null };
 }
+
+/** Containers have their number of restarts by the policy. */
+type ContainerActor = ActorView & { restarts?: number };
 
 type Usage = Pick<MonitorRow, 'cpu' | 'memory' | 'network' | 'block'>;
 
@@ -40,6 +43,15 @@ export function usageOf(stats: StatsBody, before: { cpu: number; at: number } | 
   };
 }
 
+/** What it waits for first, in the width of a column; what only watches over a running container is nothing to wait for. */
+function waitsFor(actor: ActorView, now: number): string {
+  const [first] = waitsOf(actor, now).filter(({ kind, limit }) => kind === 'timer' || limit !== undefined);
+  if (!first) return '';
+  const { kind, name, ms, limit, isLate } = first;
+  if (kind === 'timer') return `${name} in ${span(ms)}`;
+  return `${name} ${span(ms)} of ${span(limit!)}${isLate ? ', late' : ''}`;
+}
+
 const healthOf = (status: string): string => /\((?:health: )?(healthy|unhealthy|starting)\)/.exec(status)?.[1] ?? '';
 
 export class MonitorSource {
@@ -53,7 +65,7 @@ export class MonitorSource {
   async read(): Promise<MonitorRow[]> {
     const [containers, actors] = await Promise.all([
       this.#client.get<ListedContainer[]>('/containers/json?all=1'),
-      this.#client.get<ActorView[]>('/reactord/actors?kind=container'),
+      this.#client.get<ContainerActor[]>('/reactord/actors?kind=container'),
     ]);
     const byId = new Map(actors.map((actor) => [actor.id, actor]));
     const now = Date.now();
@@ -62,7 +74,7 @@ export class MonitorSource {
     return rows;
   }
 
-  async #row(container: ListedContainer, actor: ActorView | undefined, now: number): Promise<MonitorRow> {
+  async #row(container: ListedContainer, actor: ContainerActor | undefined, now: number): Promise<MonitorRow> {
     const usage = container.State === 'running' ? await this.#usage(container.Id) : {};
     return {
       id: container.Id,
@@ -71,9 +83,9 @@ export class MonitorSource {
       state: actor?.state.split(/[.{]/)[0] ?? container.State,
       health: healthOf(container.Status),
       since: actor?.since ?? now,
-      restarts: Number(/^Restarting \((\d+)\)/.exec(container.Status)?.[1] ?? 0),
-      lastEvent: actor?.lastEvent ?? '',
-      waiting: actor ? (waitingFor(actor, now).filter((wait) => !wait.includes('effect wait'))[0] ?? '') : '',
+      restarts: actor?.restarts ?? 0,
+      lastEvent: actor ? eventText(actor.lastEvent) : '',
+      waiting: actor ? waitsFor(actor, now) : '',
       ...usage,
     };
   }

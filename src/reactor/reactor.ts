@@ -40,6 +40,8 @@ export interface Entry {
   lastEvent: string;
   /** What the last transition led to goes back to it. */
   entered: Cause | undefined;
+  /** Somebody else stops it. */
+  isWatched: boolean;
 }
 
 const textOf = (snapshot: any): string =>
@@ -80,6 +82,7 @@ export class Reactor {
       transitions: 0,
       lastEvent: '',
       entered: undefined,
+      isWatched: false,
     };
     this.#spawning = entry;
     const actor = createActor(
@@ -111,6 +114,27 @@ export class Reactor {
     return actor;
   }
 
+  /** Shows the statechart of the daemon itself, which somebody else starts and stops. */
+  watch(kind: string, id: string, actor: AnyActorRef): void {
+    const entry: Entry = {
+      ...{ kind, id, actor, state: '', since: this.#clock.now(), effects: new Map(), transitions: 0 },
+      ...{ lastEvent: '', entered: undefined, isWatched: true },
+    };
+    this.#entries.set(`${kind}/${id}`, entry);
+    const look = (): void => {
+      const snapshot = actor.getSnapshot() as { status: string; children?: Record<string, AnyActorRef> };
+      if (snapshot.status !== 'active') return;
+      const cause = this.#stepped(entry, snapshot, 'lifecycle', undefined) ?? { seq: 0, request: undefined };
+      const effects = Object.values(snapshot.children ?? {}).map((child) => [
+        child.sessionId,
+        { name: String((child as { src?: unknown }).src), startedAt: entry.since, limit: undefined, cause },
+      ]);
+      entry.effects = new Map(effects as [string, Effect][]);
+    };
+    look();
+    actor.subscribe({ next: look, error: () => {} });
+  }
+
   get<R extends AnyActorRef = AnyActorRef>(kind: string, id: string): R | undefined {
     return this.#entries.get(`${kind}/${id}`)?.actor as R | undefined;
   }
@@ -127,7 +151,7 @@ export class Reactor {
   remove(kind: string, id: string): void {
     const key = `${kind}/${id}`;
     const entry = this.#entries.get(key);
-    if (!entry) return;
+    if (!entry || entry.isWatched) return;
     this.#entries.delete(key);
     entry.actor.stop?.();
   }
@@ -138,7 +162,7 @@ export class Reactor {
 
   /** Stops every actor; nothing is transitioned by that. */
   stop(): void {
-    for (const entry of this.#entries.values()) entry.actor.stop?.();
+    for (const entry of this.#entries.values()) if (!entry.isWatched) entry.actor.stop?.();
     this.#entries.clear();
   }
 

@@ -25,20 +25,42 @@ export function isLate({ startedAt, limit }: ActorView['effects'][number], now: 
   return age > limit || (usual !== undefined && age > Math.max(LATE_MS, usual * LATE_TIMES));
 }
 
-/** What the actor waits for now: its timers and running effects, longest first; `usual` are their usual durations. */
-export function waitingFor(actor: ActorView, now: number, usual: ReadonlyMap<string, number> = new Map()): string[] {
+export interface Wait {
+  kind: 'timer' | 'effect';
+  name: string;
+  /** Milliseconds until a timer fires, or since an effect began. */
+  ms: number;
+  /** Milliseconds an effect may take; undefined for a timer, and for an effect that is open-ended. */
+  limit: number | undefined;
+  /** What it usually takes. */
+  usual: number | undefined;
+  isLate: boolean;
+}
+
+/** What the actor waits for now: its timers, and its running effects, longest first; `usual` are their usual durations. */
+export function waitsOf(actor: ActorView, now: number, usual: ReadonlyMap<string, number> = new Map()): Wait[] {
+  const timers = actor.timers.map((timer): Wait => ({
+    ...{ kind: 'timer', name: eventText(timer.event), ms: timer.dueAt - now },
+    ...{ limit: undefined, usual: undefined, isLate: false },
+  }));
   const effects = [...actor.effects]
     .sort((a, b) => a.startedAt - b.startedAt)
-    .map((effect) => {
-      const known = usual.get(effect.name);
-      const late = isLate(effect, now, known) ? ': it is late' : '';
-      const bound = effect.limit === undefined ? ', open-ended' : ` of at most ${span(effect.limit)}`;
-      const usually = known === undefined || effect.limit === undefined ? '' : ` (usually ${span(known)})`;
-      return `effect ${effect.name}, running for ${span(now - effect.startedAt)}${bound}${usually}${late}`;
+    .map((effect): Wait => {
+      const known = effect.limit === undefined ? undefined : usual.get(effect.name);
+      const { name, limit, startedAt } = effect;
+      return { kind: 'effect', name, ms: now - startedAt, limit, usual: known, isLate: isLate(effect, now, known) };
     });
-  const timers = actor.timers.map((timer) => `timer ${eventText(timer.event)} in ${span(timer.dueAt - now)}`);
   return [...timers, ...effects];
 }
+
+export function waitText({ kind, name, ms, limit, usual, isLate: late }: Wait): string {
+  if (kind === 'timer') return `timer ${name} in ${span(ms)}`;
+  const bound = limit === undefined ? ', open-ended' : ` of at most ${span(limit)}`;
+  const usually = usual === undefined ? '' : ` (usually ${span(usual)})`;
+  return `effect ${name}, running for ${span(ms)}${bound}${usually}${late ? ': it is late' : ''}`;
+}
+
+export const waitingFor = (...args: Parameters<typeof waitsOf>): string[] => waitsOf(...args).map(waitText);
 
 /** Whole ids are cut to the twelve digits that people know. */
 const text = (value: unknown): string =>

@@ -23,11 +23,14 @@ export function applyFact(actor: ActorView, fact: WireFact): void {
   }
 }
 
-/** The actor as it was: `facts` are its own, in order. Timers and what it accepted are not in the journal. */
+/** The actor as it was: `facts` are its own, in order. Timers that were called off, and what it accepted, are not in the journal. */
 export function actorAt<A extends ActorView>(actor: A, facts: readonly WireFact[], moment: number): A {
   const past: A = { ...actor, state: '', since: moment, lastEvent: '', transitions: 0, effects: [], timers: [] };
   const before = facts.filter((fact) => timeOf(fact) <= moment);
   for (const fact of before) applyFact(past, fact);
+  // A timer that was waited for is known by what it did.
+  const then = facts.slice(before.length).find((fact) => fact.topic === 'transition');
+  if (then?.action.startsWith('xstate.after.')) past.timers = [{ event: then.action, dueAt: timeOf(then) }];
   if (past.state) return past;
   // The journal that is known here begins later: the next transition says where it came from.
   const next = facts.find((fact) => fact.topic === 'transition');

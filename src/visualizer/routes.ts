@@ -11,13 +11,19 @@ import { activeNodes, chartOf, factJson, viewActor } from './view.ts';
 import { type Chain, chainTo, toldChain } from './why.ts';
 import type { WireFact } from './wire.ts';
 
+export interface Label {
+  name: string;
+  project: string;
+  restarts?: number;
+}
+
 export interface VisualizerSource {
   reactor: Reactor;
   bus: Bus;
   clock: Clock;
   journal: Journal;
-  /** What people call an actor, and its Compose project; '' where it has none. */
-  label(kind: string, id: string): { name: string; project: string };
+  /** What people call an actor, and its Compose project; '' where it has none. Of a container also how often its policy restarted it. */
+  label(kind: string, id: string): Label;
 }
 
 const HISTORY_LIMIT = 10_000;
@@ -25,8 +31,8 @@ const HISTORY_LIMIT = 10_000;
 export function visualizerRoutes(api: Api, source: VisualizerSource): void {
   const { reactor, journal } = source;
   const view = (entry: Entry): object => {
-    const { name, project } = source.label(entry.kind, entry.id);
-    return { ...viewActor(entry, name), project };
+    const { name, ...more } = source.label(entry.kind, entry.id);
+    return { ...viewActor(entry, name), ...more };
   };
   const find = (kind: string, id: string): Entry => {
     const exact = reactor.entry(kind, id);

@@ -5,6 +5,7 @@
 import type { AnyActorRef, AnyStateMachine, AnyStateNode } from 'xstate';
 import type { Fact } from '../bus/fact.ts';
 import type { Entry } from '../reactor/reactor.ts';
+import { redacted } from './redact.ts';
 
 export interface ActorView {
   kind: string;
@@ -164,5 +165,9 @@ export function activeNodes(actor: AnyActorRef): string[] {
   return nodes.map((node) => node.id);
 }
 
-/** A fact as JSON: the time as a string, since it does not fit a number. */
-export const factJson = (fact: Fact): object => ({ ...fact, timeNano: fact.timeNano.toString() });
+/** A fact as JSON: the time as a string, since it does not fit a number; commands of execs as everybody may read them. */
+export const factJson = (fact: Fact): object => ({
+  ...fact,
+  ...(fact.action.startsWith('exec_') ? { action: redacted(fact.action) } : {}),
+  timeNano: fact.timeNano.toString(),
+});

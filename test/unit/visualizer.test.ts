@@ -8,6 +8,7 @@ import { feedLines, sample } from '../../src/visualizer/feed.ts';
 import { mermaid, tree } from '../../src/visualizer/mermaid.ts';
 import { activeIds, actorAt, usualDurations, visitsOf } from '../../src/visualizer/past.ts';
 import type { ActorView, Chart } from '../../src/visualizer/view.ts';
+import { shownCommand } from '../../src/visualizer/redact.ts';
 import { chainEnds, chainTo, type Past, toldChain } from '../../src/visualizer/why.ts';
 import type { Fact } from '../../src/bus/fact.ts';
 import { testDeps } from '../support/deps.ts';
@@ -186,6 +187,18 @@ const chart: Chart = {
   },
   edges: [{ source: 'door.shut', target: 'door.open', event: 'OPEN', guard: 'unlocked' }],
 };
+
+describe('a command that is shown', () => {
+  it.each([
+    [['env', 'PASSWORD=hunter2', 'web', '--port=80'], 'env PASSWORD=… web --port=80'],
+    [['sh', '-c', 'TOKEN="hunter 2" run; DB=hunter2 run'], 'sh -c TOKEN=… run; DB=… run'],
+    [['login', '--password', 'hunter2', '--db-passwd=hunter2', '-u', 'me'], 'login --password … --db-passwd=… -u me'],
+    [['psql', 'postgres://me:hunter2@db/x'], 'psql postgres://…@db/x'],
+    [['curl', '-H', 'Authorization: Bearer hunter2'], 'curl -H Authorization: …'],
+    [['/usr/bin/mysqladmin', '-u', 'root', '-phunter2', 'ping'], '/usr/bin/mysqladmin -u root -p… ping'],
+    [['find', '/', '-print', '-path', 'passwords'], 'find / -print -path passwords'],
+  ])('%j reads %s', (command, text) => expect(shownCommand(command)).toBe(text));
+});
 
 describe('a chart as text', () => {
   it('is Mermaid with nested and parallel states, the current one marked', () => {

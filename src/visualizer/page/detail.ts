@@ -1,15 +1,53 @@
 /// <reference lib="dom" />
 /** What is known of the chosen actor: where it is, what it waits for, what would move it, and why it is there. */
-import { factText, span, waitingFor } from '../explain.ts';
+import { factText, span, type Wait, waitsOf, waitText } from '../explain.ts';
 import { activeIds, usualDurations, type Visits } from '../past.ts';
 import { isNews } from '../view.ts';
 import { chainEnds } from '../why.ts';
 import type { WireFact } from '../wire.ts';
 import { clock, h } from './dom.ts';
-import { flagsOf, keyOf, type Model, nameOf, type PageActor, timeOf, tone } from './model.ts';
+import { flagsOf, tone } from './flags.ts';
+import { keyOf, type Model, nameOf, type PageActor, timeOf } from './model.ts';
 
-const factItem = (fact: WireFact): HTMLElement =>
-  h('li', { class: `topic-${fact.topic}` }, h('time', {}, clock(timeOf(fact))), factText(fact));
+/** A fact of the chain; pressed, the page goes to its moment. */
+const factItem = (fact: WireFact, go: (ms: number) => void): HTMLElement =>
+  h(
+    'li',
+    { class: `topic-${fact.topic}` },
+    h(
+      'button',
+      {
+        type: 'button',
+        class: 'moment',
+        'data-fact': fact.seq,
+        title: 'Go to this moment',
+        'aria-label': `${factText(fact)}, at ${clock(timeOf(fact))}: go to this moment`,
+        // The end of its millisecond: a transition and what it led to are both seen.
+        click: () => go(timeOf(fact) + 1),
+      },
+      h('time', {}, clock(timeOf(fact))),
+      h('span', {}, factText(fact)),
+    ),
+  );
+
+/** One thing that is waited for, with how much of its time has gone. */
+function waitItem(wait: Wait): HTMLElement {
+  const { kind, name, ms, limit, usual, isLate } = wait;
+  const figures =
+    kind === 'timer'
+      ? `in ${span(ms)}`
+      : `${span(ms)}${limit === undefined ? '' : ` of ${span(limit)}`}${usual === undefined ? '' : `, usually ${span(usual)}`}`;
+  return h(
+    'li',
+    { class: isLate ? 'late' : '', title: waitText(wait) },
+    h('span', { class: `kind ${kind}`, 'aria-hidden': 'true' }, kind === 'timer' ? '◷' : '⚙'),
+    h('span', { class: 'name' }, name),
+    h('span', { class: 'figures' }, isLate ? `${figures}, it is late` : figures),
+    limit === undefined
+      ? undefined
+      : h('progress', { max: limit, value: Math.min(ms, limit), 'aria-label': `time that ${name} has taken` }),
+  );
+}
 
 /** In the past, what an actor would have accepted follows from its chart. */
 function eventsAt(model: Model, actor: PageActor): { accepts: string[]; news: string[] } {
@@ -27,14 +65,20 @@ const list = (items: string[], empty: string, kind = ''): HTMLElement =>
     ? h('ul', { class: `chips ${kind}` }, ...items.map((item) => h('li', {}, item)))
     : h('div', { class: 'empty' }, empty);
 
-export function drawDetail(model: Model, chosen: PageActor | undefined, visits: Map<string, Visits>): HTMLElement[] {
+export function drawDetail(
+  model: Model,
+  chosen: PageActor | undefined,
+  visits: Map<string, Visits>,
+  go: (ms: number) => void,
+): HTMLElement[] {
   if (!chosen) return [h('p', { class: 'empty' }, 'Choose an actor to see why it is where it is.')];
   const actor = model.at(chosen);
   const now = model.now();
   const own = model.factsOf(actor).filter((fact) => timeOf(fact) <= now);
-  const waits = waitingFor(actor, now, usualDurations(own));
+  const waits = waitsOf(actor, now, usualDurations(own));
   const { head, left, tail } = chainEnds(model.chain(actor));
   const between = left ? [h('li', { class: 'empty' }, `… ${left}, see the journal …`)] : [];
+  const item = (fact: WireFact): HTMLElement => factItem(fact, go);
   const { accepts, news } = eventsAt(model, actor);
   const rows: [string, string][] = [
     ['State', actor.state || 'not there yet'],
@@ -48,9 +92,13 @@ export function drawDetail(model: Model, chosen: PageActor | undefined, visits: 
     ...flagsOf(model, chosen).map((flag) => h('p', { class: 'warning' }, flag.text)),
     h('dl', {}, ...rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
     h('h3', {}, 'What is it waiting for'),
-    ...(waits.length
-      ? waits.map((wait) => h('div', { class: wait.includes('it is late') ? 'late' : '' }, wait))
-      : [h('div', { class: 'empty' }, 'nothing but a command or news from outside')]),
+    waits.length
+      ? h('ul', { class: 'waits' }, ...waits.map(waitItem))
+      : h(
+          'div',
+          { class: 'empty' },
+          model.moment === undefined ? 'nothing but a command or news from outside' : 'nothing that the journal tells',
+        ),
     h('h3', {}, 'It would accept'),
     list(accepts, 'nothing', 'commands'),
     ...(news.length ? [h('h3', {}, 'News that would move it'), list(news, '')] : []),
@@ -59,7 +107,7 @@ export function drawDetail(model: Model, chosen: PageActor | undefined, visits: 
       'ol',
       { class: 'chain', id: 'chain' },
       ...(tail.length
-        ? [...head.map(factItem), ...between, ...tail.map(factItem)]
+        ? [...head.map(item), ...between, ...tail.map(item)]
         : [h('li', { class: 'empty' }, 'no transition in what is kept here')]),
     ),
     ...(visits.size ? [h('h3', {}, 'Visits and dwell times'), visitTable(visits, keyOf(actor))] : []),

@@ -3,7 +3,8 @@
 import { factText, span } from '../explain.ts';
 import type { WireFact } from '../wire.ts';
 import { clock, h, s } from './dom.ts';
-import { type Model, nameOf, timeOf, tone } from './model.ts';
+import { tone } from './flags.ts';
+import { type Model, nameOf, timeOf } from './model.ts';
 
 const LANE = 30;
 const LABEL = 170;

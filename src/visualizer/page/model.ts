@@ -1,10 +1,11 @@
 /// <reference lib="dom" />
 /** What the page knows: actors and facts, live from the daemon or from an exported file, and the moment that is looked at. */
-import { flapping, isLate } from '../explain.ts';
-import { actorAt, applyFact, usualDurations } from '../past.ts';
+import { isAbout } from '../explain.ts';
+import { actorAt, applyFact } from '../past.ts';
 import type { ActorView, Chart } from '../view.ts';
-import { type Chain, chainTo, type Past, toldChain } from '../why.ts';
+import type { Chain } from '../why.ts';
 import { timeOf, type WireFact } from '../wire.ts';
+import { Chains } from './chains.ts';
 
 export type PageActor = ActorView & { project: string };
 export type PageChart = Chart & { active: string[] };
@@ -20,10 +21,10 @@ export interface Snapshot {
 
 /** Facts the page keeps; older ones are read again from the journal on demand. */
 const KEPT = 20_000;
-/** Chains kept that were read. */
-const CHAINS = 500;
-/** Redraws at most this often; under load less, so that drawing never takes more than a quarter of the time. */
+const NAMES = 5000;
+/** Redraws at most this often; under load less, so that drawing and painting take no more than a tenth of the time. */
 const REDRAW_MS = 150;
+const REST_TIMES = 9;
 /** The whole list of actors is read again at most this often. */
 const LIST_MS = 2000;
 
@@ -42,12 +43,14 @@ export class Model {
   connected = false;
   #onChange: () => void;
   #scheduled = false;
-  #drawMs = 0;
+  /** A change came while the last one was drawn. */
+  #again = false;
+  #nextDraw = 0;
   /** The facts of each actor, by its key. */
   #byActor = new Map<string, WireFact[]>();
-  /** Chains that had to be read, by the seq of their end. */
-  #chains = new Map<number, Chain>();
-  #reading = new Set<number>();
+  /** Names of actors, also of those that are gone. */
+  #names = new Map<string, string>();
+  #chains = new Chains(this, read);
   #listing = false;
   #stale = false;
 
@@ -56,17 +59,25 @@ export class Model {
   }
 
   changed(): void {
-    if (this.#scheduled) return;
+    if (document.hidden) return;
+    if (this.#scheduled) {
+      this.#again = true;
+      return;
+    }
     this.#scheduled = true;
-    setTimeout(
-      () => {
-        this.#scheduled = false;
-        const began = performance.now();
-        this.#onChange();
-        this.#drawMs = performance.now() - began;
-      },
-      Math.max(REDRAW_MS, this.#drawMs * 3),
-    );
+    setTimeout(() => void this.#draw(), Math.max(20, this.#nextDraw - performance.now()));
+  }
+
+  async #draw(): Promise<void> {
+    const began = performance.now();
+    this.#onChange();
+    // The frame that shows it belongs to its cost.
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    const ended = performance.now();
+    this.#nextDraw = ended + Math.max(REDRAW_MS, (ended - began) * REST_TIMES);
+    this.#scheduled = false;
+    if (this.#again) this.changed();
+    this.#again = false;
   }
 
   now(): number {
@@ -83,9 +94,15 @@ export class Model {
       read<PageActor[]>('/reactord/actors'),
       read<WireFact[]>('/reactord/facts?limit=5000'),
     ]);
-    this.actors = new Map(actors.map((actor) => [keyOf(actor), actor]));
+    this.#hold(actors);
     this.#keep(facts);
     this.changed();
+  }
+
+  #hold(actors: PageActor[]): void {
+    this.actors = new Map(actors.map((actor) => [keyOf(actor), actor]));
+    for (const [key, actor] of this.actors) if (actor.name) this.#names.set(key, actor.name);
+    while (this.#names.size > NAMES) this.#names.delete(this.#names.keys().next().value!);
   }
 
   #keep(facts: WireFact[]): void {
@@ -99,7 +116,7 @@ export class Model {
     this.actors = new Map(snapshot.actors.map((actor) => [keyOf(actor), actor]));
     this.#keep(snapshot.facts);
     this.charts = new Map(Object.entries(snapshot.charts));
-    this.#chains = new Map(Object.entries(snapshot.chains ?? {}).map(([seq, chain]) => [Number(seq), chain]));
+    this.#chains.open(snapshot.chains ?? {});
     this.chosen = undefined;
     this.changed();
   }
@@ -109,13 +126,14 @@ export class Model {
     // One chart a kind is enough: all actors of a kind run the same machine.
     const kinds = new Map([...this.actors.values()].map((actor) => [actor.kind, actor]));
     for (const actor of kinds.values()) await this.chart(actor);
-    await Promise.all([...this.actors.values()].slice(0, CHAINS).map((actor) => this.#wholeChain(actor)));
+    const ends = [...this.actors.values()].flatMap((actor) => this.#lastMove(actor) ?? []);
+    const chains = await this.#chains.export(ends);
     return {
       exportedAt: Date.now(),
       actors: [...this.actors.values()],
       facts: this.facts,
       charts: Object.fromEntries(this.charts),
-      chains: Object.fromEntries(this.#chains),
+      chains,
     };
   }
 
@@ -165,12 +183,27 @@ export class Model {
   }
 
   #take(fact: FeedLine): void {
-    if (this.offline || fact.connected) return;
+    if (this.offline) return;
+    if (fact.connected) {
+      void this.#catchUp();
+      return;
+    }
     if (fact.skipped) {
       this.skipped = fact.skipped;
       // What was left out may have moved anything.
       void this.#list();
     } else this.#add(fact);
+    this.changed();
+  }
+
+  /** What happened between the reading of the journal and the beginning of the feed. */
+  async #catchUp(): Promise<void> {
+    const last = this.facts.at(-1)?.seq ?? 0;
+    const missed = await read<WireFact[]>(`/reactord/facts?after=${last}&limit=5000`).catch(() => []);
+    if (this.offline || !missed.length) return;
+    const bySeq = new Map([...this.facts, ...missed].map((fact) => [fact.seq, fact]));
+    this.#keep([...bySeq.values()].sort((a, b) => a.seq - b.seq));
+    void this.#list();
     this.changed();
   }
 
@@ -201,7 +234,7 @@ export class Model {
       this.#stale = false;
       try {
         const actors = await read<PageActor[]>('/reactord/actors');
-        if (!this.offline) this.actors = new Map(actors.map((actor) => [keyOf(actor), actor]));
+        if (!this.offline) this.#hold(actors);
       } catch {
         // The feed notices when the daemon is gone.
       }
@@ -231,18 +264,7 @@ export class Model {
   /** What led to the actor's last transition at the moment looked at. */
   chain(actor: PageActor): Chain {
     const end = this.#lastMove(actor);
-    if (!end) return { facts: [], isCut: false, isBroken: false };
-    const known = this.#chains.get(end.seq);
-    if (known) return known;
-    const chain = chainTo(end, this.#past);
-    // The feed left something out, or it began before what is kept here: the daemon has it all.
-    if (chain.isBroken && !this.offline) void this.#readChain(keyOf(actor), end.seq).then(() => this.changed());
-    return toldChain(chain, this.facts.slice(this.#indexOf(chain.facts[0]!.seq)));
-  }
-
-  async #wholeChain(actor: PageActor): Promise<void> {
-    const end = this.#lastMove(actor);
-    if (end && chainTo(end, this.#past).isBroken) await this.#readChain(keyOf(actor), end.seq);
+    return end ? this.#chains.to(end) : { facts: [], isCut: false, isBroken: false };
   }
 
   #lastMove(actor: PageActor): WireFact | undefined {
@@ -250,40 +272,30 @@ export class Model {
     return this.factsOf(actor).findLast((fact) => fact.topic === 'transition' && timeOf(fact) <= now);
   }
 
-  #past: Past = {
-    fact: (seq) => {
-      const fact = this.facts[this.#indexOf(seq)];
-      return fact?.seq === seq ? fact : undefined;
-    },
-    moveBefore: ({ type, id, seq }) =>
-      this.factsOf({ kind: type, id }).findLast((fact) => fact.topic === 'transition' && fact.seq < seq),
-  };
-
-  /** Where the first fact from this position on is. */
-  #indexOf(seq: number): number {
-    let [low, high] = [0, this.facts.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.facts[middle]!.seq < seq) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  async #readChain(key: string, seq: number): Promise<void> {
-    if (this.#reading.has(seq) || this.#chains.has(seq)) return;
-    this.#reading.add(seq);
-    try {
-      this.#chains.set(seq, await read<Chain>(`/reactord/actors/${key}/why?at=${seq}`));
-      if (this.#chains.size > CHAINS) this.#chains.delete(this.#chains.keys().next().value!);
-    } catch {
-      // What is known here is shown.
-    }
-    this.#reading.delete(seq);
-  }
-
   factsOf(actor: { kind: string; id: string }): WireFact[] {
     return this.#byActor.get(keyOf(actor)) ?? [];
+  }
+
+  /** What concerns an actor up to the moment looked at: its own facts, the commands that led to some of them, and those that only name it. */
+  about(actor: PageActor): WireFact[] {
+    const all = this.until();
+    const causes = new Set<number>();
+    for (const fact of all) {
+      if (fact.id === actor.id && fact.type === actor.kind && fact.cause !== undefined) causes.add(fact.cause);
+      if (isAbout(fact, actor)) causes.add(fact.seq);
+    }
+    return all.filter(
+      (fact) =>
+        (fact.id === actor.id && fact.type === actor.kind) ||
+        (fact.topic === 'command' && (causes.has(fact.seq) || causes.has(fact.cause ?? 0))) ||
+        fact.attributes.container === actor.id,
+    );
+  }
+
+  /** Also of one that is gone, if it was seen. */
+  nameOf(key: string): string | undefined {
+    const actor = this.actors.get(key);
+    return actor ? nameOf(actor) : this.#names.get(key);
   }
 
   until(): WireFact[] {
@@ -300,32 +312,4 @@ async function read<T>(path: string): Promise<T> {
   const answer = await fetch(`/api${path}`);
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return (await answer.json()) as T;
-}
-
-/** Colour class of a state's name. */
-export function tone(state: string): 'good' | 'busy' | 'bad' | 'idle' {
-  if (/unhealthy|dead|failed|oom/.test(state)) return 'bad';
-  if (/^(running|active|serving|done)/.test(state)) return 'good';
-  if (/starting|stopping|restarting|restoring|creating|removing|layers|manifest|resolving|solving/.test(state))
-    return 'busy';
-  return 'idle';
-}
-
-export interface Flag {
-  word: 'flapping' | 'stuck';
-  text: string;
-}
-
-/** What wants attention, found by itself. */
-export function flagsOf(model: Model, actor: PageActor): Flag[] {
-  const facts = model.factsOf(actor);
-  const now = model.now();
-  const flags: Flag[] = [];
-  if (flapping(facts, now))
-    flags.push({ word: 'flapping', text: 'Flapping: it restarted at least three times in the last minute.' });
-  const { effects } = model.at(actor);
-  const usual = effects.length ? usualDurations(facts) : undefined;
-  const late = effects.find((effect) => isLate(effect, now, usual?.get(effect.name)));
-  if (late) flags.push({ word: 'stuck', text: `Stuck: ${late.name} runs much longer than it should.` });
-  return flags;
 }

@@ -5,7 +5,8 @@ import { ChartFolds, visitsAt } from './chart-pane.ts';
 import { drawDetail } from './detail.ts';
 import { $, clock, h } from './dom.ts';
 import { drawLanes } from './lanes.ts';
-import { Model, type PageActor, type Snapshot, timeOf } from './model.ts';
+import { flagsOf } from './flags.ts';
+import { keyOf, Model, nameOf, type PageActor, type Snapshot, timeOf } from './model.ts';
 import { Pane } from './pane.ts';
 import { drawSequence } from './sequence.ts';
 import { drawJournal, drawTree } from './views.ts';
@@ -41,7 +42,7 @@ function show(next: View): void {
 }
 
 /** Which of the elements that a redraw replaces has the focus; it gets it back. */
-const FOCUSABLE = ['data-key', 'data-state', 'data-view'] as const;
+const FOCUSABLE = ['data-key', 'data-state', 'data-view', 'data-fact'] as const;
 
 function keepFocus(redraw: () => void): void {
   const focused = document.activeElement;
@@ -63,7 +64,11 @@ function render(): void {
 
 function renderDetail(): void {
   const actor = chosen();
-  $('detail').replaceChildren(...drawDetail(model, actor, actor ? visitsAt(model, actor) : new Map()));
+  keepFocus(() => showDetail(actor));
+}
+
+function showDetail(actor: PageActor | undefined): void {
+  $('detail').replaceChildren(...drawDetail(model, actor, actor ? visitsAt(model, actor) : new Map(), travelTo));
 }
 
 const tab = (name: View, at: number): HTMLElement =>
@@ -88,8 +93,26 @@ function renderStatus(): void {
   const source = model.offline ? 'an exported file' : model.connected ? 'live' : 'not connected';
   const sampled = model.skipped ? `, sampled: ${model.skipped} facts left out under load` : '';
   $('status').textContent = `${source}: ${model.actors.size} actors, ${running} containers running${sampled}`;
+  renderAttention();
   $('moment').textContent = model.moment === undefined ? 'live' : clock(model.moment);
   document.body.dataset.past = String(model.moment !== undefined);
+}
+
+const MOST_TOLD = 3;
+let toldUnwell = '';
+
+/** What wants attention, from every view; made anew only when it changed, since it is read out. */
+function renderAttention(): void {
+  const unwell = [...model.actors.values()].flatMap((actor) => flagsOf(model, actor).map((flag) => ({ actor, flag })));
+  const told = unwell.map(({ actor, flag }) => `${keyOf(actor)} ${flag.word}`).join();
+  if (told === toldUnwell) return;
+  toldUnwell = told;
+  const shown = unwell.slice(0, MOST_TOLD).map(({ actor, flag }) => {
+    const text = `${nameOf(actor)} is ${flag.word}`;
+    return h('button', { type: 'button', title: flag.text, click: () => choose(keyOf(actor)) }, text);
+  });
+  const more = unwell.length - shown.length;
+  $('attention').replaceChildren(...shown, ...(more ? [`and ${more} more`] : []));
 }
 
 let drawing = 0;
@@ -126,9 +149,32 @@ async function drawView(): Promise<Element> {
 
 function travel(position: number): void {
   const [first, last] = [model.facts[0], model.facts.at(-1)];
-  if (!first || !last || position >= 1000) model.moment = undefined;
-  else model.moment = timeOf(first) + ((timeOf(last) - timeOf(first)) * position) / 1000;
+  if (!first || !last || position >= SLIDER) model.moment = undefined;
+  else model.moment = timeOf(first) + ((timeOf(last) - timeOf(first)) * position) / SLIDER;
   render();
+}
+
+const SLIDER = 1000;
+
+/** To a moment of the journal; the slider follows. */
+function travelTo(ms: number): void {
+  const [first, last] = [model.facts[0], model.facts.at(-1)];
+  if (!first || !last) return;
+  model.moment = ms;
+  const position = ((ms - timeOf(first)) / Math.max(1, timeOf(last) - timeOf(first))) * SLIDER;
+  $<HTMLInputElement>('time').value = String(Math.max(0, Math.min(SLIDER - 1, position)));
+  render();
+}
+
+/** To the transition before or after the moment that is looked at, of the chosen actor or of all. */
+function travelBy(direction: 1 | -1): void {
+  const actor = chosen();
+  const moves = (actor ? model.factsOf(actor) : model.facts).filter(({ topic }) => topic === 'transition');
+  // What is shown is the end of a transition's millisecond.
+  const now = model.now() - 1;
+  const next = direction < 0 ? moves.findLast((fact) => timeOf(fact) < now) : moves.find((fact) => timeOf(fact) > now);
+  if (next) travelTo(timeOf(next) + 1);
+  else if (direction > 0) backToNow();
 }
 
 async function exportFile(): Promise<void> {
@@ -164,6 +210,8 @@ const KEYS: Record<string, () => void> = {
   '-': () => pane.zoomBy(1 / 1.2),
   '0': () => pane.fit(),
   l: () => backToNow(),
+  '[': () => travelBy(-1),
+  ']': () => travelBy(1),
 };
 
 function onKey(event: KeyboardEvent): void {
@@ -195,8 +243,8 @@ function step(by: number): void {
 }
 
 function backToNow(): void {
-  $<HTMLInputElement>('time').value = '1000';
-  travel(1000);
+  $<HTMLInputElement>('time').value = String(SLIDER);
+  travel(SLIDER);
 }
 
 $('search').addEventListener('input', render);
@@ -205,8 +253,15 @@ $('export').addEventListener('click', () => void exportFile());
 $('open').addEventListener('change', (event) => void openFile(event.target as HTMLInputElement));
 $('time').addEventListener('input', (event) => travel(Number((event.target as HTMLInputElement).value)));
 $('live').addEventListener('click', backToNow);
+$('before').addEventListener('click', () => travelBy(-1));
+$('after').addEventListener('click', () => travelBy(1));
 document.addEventListener('keydown', onKey);
-addEventListener('resize', () => model.changed());
+// Nothing is drawn while nobody sees it.
+document.addEventListener('visibilitychange', () => model.changed());
+addEventListener('resize', () => {
+  shown = '';
+  model.changed();
+});
 // Countdowns and times in state move on by themselves, while somebody looks.
 setInterval(() => {
   if (document.visibilityState === 'visible' && model.moment === undefined && !model.offline) renderDetail();

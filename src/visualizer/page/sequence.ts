@@ -7,7 +7,8 @@ import { isAbout, span } from '../explain.ts';
 import { eventText } from '../view.ts';
 import type { WireFact } from '../wire.ts';
 import { arrowHead, clock, h, s } from './dom.ts';
-import { keyOf, type Model, nameOf, type PageActor, timeOf, tone } from './model.ts';
+import { tone } from './flags.ts';
+import { keyOf, type Model, type PageActor, timeOf } from './model.ts';
 
 const ROWS = 80;
 const ROW = 30;
@@ -29,12 +30,24 @@ interface Message {
 
 const keyOfFact = (fact: WireFact): string => `${fact.type}/${fact.id}`;
 
-function message(fact: WireFact, actors: readonly PageActor[]): Message {
+/** Whom each command reached: the actor that moved by it, else the one that its path names. */
+function reached(facts: readonly WireFact[], actors: readonly PageActor[]): (fact: WireFact) => string {
+  const moved = new Map<number, string>();
+  for (const fact of facts)
+    if (fact.topic === 'transition' && fact.cause !== undefined) moved.set(fact.cause, keyOfFact(fact));
+  return (fact) => {
+    const named = moved.get(fact.cause ?? fact.seq);
+    if (named) return named;
+    const actor = actors.find((one) => isAbout(fact, one));
+    return actor ? keyOf(actor) : API;
+  };
+}
+
+function message(fact: WireFact, actors: readonly PageActor[], target: (fact: WireFact) => string): Message {
   const { data = {} } = fact;
   const own = keyOfFact(fact);
   if (fact.topic === 'command') {
-    const actor = actors.find((one) => isAbout(fact, one));
-    const column = actor ? keyOf(actor) : API;
+    const column = target(fact);
     const back = data.status !== undefined;
     const path = String(data.path)
       .replace(/^\/v[\d.]+/, '')
@@ -75,18 +88,12 @@ function message(fact: WireFact, actors: readonly PageActor[]): Message {
   return { fact, from: own, to: aimed ? container : own, text: `“${fact.action}”${code}`, tone: bad, back: false };
 }
 
-function concerns(fact: WireFact, actor: PageActor, causes: ReadonlySet<number>): boolean {
-  if (fact.topic === 'command') return isAbout(fact, actor) || (fact.cause !== undefined && causes.has(fact.cause));
-  return (fact.id === actor.id && fact.type === actor.kind) || fact.attributes.container === actor.id;
-}
-
 export function drawSequence(model: Model, chosen: PageActor | undefined, width: number): Element {
   const actors = [...model.actors.values()];
-  const all = model.until();
-  const causes = new Set(chosen ? all.filter((fact) => isAbout(fact, chosen)).map(({ seq }) => seq) : []);
-  const facts = all.filter((fact) => (chosen ? concerns(fact, chosen, causes) : fact.topic !== 'effect')).slice(-ROWS);
+  const facts = (chosen ? model.about(chosen) : model.until().filter(({ topic }) => topic !== 'effect')).slice(-ROWS);
   if (!facts.length) return h('p', { class: 'empty' }, 'Nothing happened in what is kept here.');
-  const messages = facts.map((fact) => message(fact, actors));
+  const target = reached(facts, actors);
+  const messages = facts.map((fact) => message(fact, actors, target));
   const used = [...new Set(messages.toReversed().flatMap(({ from, to }) => [from, to]))];
   const shown = used.filter((column) => column !== API && column !== EFFECTS).slice(0, MOST_COLUMNS);
   const first = chosen ? keyOf(chosen) : '';
@@ -120,9 +127,8 @@ export function drawSequence(model: Model, chosen: PageActor | undefined, width:
 }
 
 function head(model: Model, column: string, x: number): SVGElement {
-  const actor = model.actors.get(column);
   const parts = column.split('/').map((part) => part.slice(0, 12));
-  const name = actor ? nameOf(actor) : parts.join(' ');
+  const name = model.nameOf(column) ?? parts.join(' ');
   return s(
     'g',
     {},
