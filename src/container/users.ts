@@ -60,9 +60,7 @@ export function networkUsers({ effects, registry, revise }: UsersDeps): NetworkU
         const { name, driver } = effects.networks.resolve(reference);
         refuseShared(record, 'connect');
         if (driver === 'host')
-          throw forbidden(
-            'cannot connect container to host network - container must be created in host network mode',
-          );
+          throw forbidden('cannot connect container to host network - container must be created in host network mode');
         const EndpointsConfig = { ...record.networking.EndpointsConfig, [name]: endpoint };
         const wanted: ContainerRecord = { ...record, networking: { EndpointsConfig } };
         if (!hasProcesses(record)) {

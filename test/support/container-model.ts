@@ -3,7 +3,7 @@
  * that runs, timers that are due), the paths to every state and over every edge, and an executor that takes one path with a real
  * actor over effects that end when told.
  */
-import { type AnyTransitionDefinition, createActor, fromPromise, getNextSnapshot } from 'xstate';
+import { createActor, fromPromise, getNextSnapshot } from 'xstate';
 import { getShortestPaths } from 'xstate/graph';
 import type { Announcement, ContainerContext, ContainerEvent, ContainerInput } from '../../src/container/events.ts';
 import { containerMachine } from '../../src/container/machine.ts';
@@ -12,6 +12,7 @@ import { stateText } from '../../src/reactor/state-text.ts';
 import { xstateClock } from '../../src/lib/clock.ts';
 import type { TaskProbe } from '../../src/runtime/port.ts';
 import { ManualClock } from './manual-clock.ts';
+import { transitionName } from './transitions.ts';
 
 export type Snapshot = ReturnType<ReturnType<typeof createActor<typeof containerMachine>>['getSnapshot']>;
 /** What the executor has to do; the graph knows only its type. */
@@ -209,19 +210,6 @@ function longestOf(paths: ModelStep[][]): ModelStep[][] {
   for (const keys of keyed)
     for (let length = 1; length < keys.length; length++) beginnings.add(keys.slice(0, length).join());
   return paths.filter((_, index) => !beginnings.has(keyed[index]!.join()));
-}
-
-/** "container.running.process.up on PAUSE 1": where it stands, on what, and the how-manieth of its alternatives it is. */
-function transitionName(transition: AnyTransitionDefinition): string {
-  const { source, eventType } = transition;
-  const alternatives = source.transitions.get(eventType) ?? source.always ?? [];
-  return `${source.id} on ${eventType || 'always'} ${alternatives.indexOf(transition) + 1}`;
-}
-
-/** Every transition that the chart defines. */
-export function definedTransitions(node: (typeof containerMachine)['root'] = containerMachine.root): string[] {
-  const own = [...node.transitions.values(), node.always ?? []].flat().map(transitionName);
-  return [...new Set(own), ...Object.values(node.states).flatMap((inner) => definedTransitions(inner as never))];
 }
 
 interface Ends {
