@@ -1,13 +1,10 @@
-/**
- * Records and journal in SQLite (WAL, synchronous=FULL). Writes go into a transaction that is committed once at the end of the
- * tick, so what one turn of the event loop wrote becomes durable together; `durable` waits for that commit. Facts of the journal
- * that no client replays make no commit of their own unless none comes for a while.
- */
+/** Records and journal in SQLite (WAL), written by a group commit. */
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Fact, Topic } from '../bus/fact.ts';
 import { internal } from '../errors.ts';
+import { GroupCommit, type GroupCommitOptions } from './group-commit.ts';
 import type { Collection, Journal, JournalQuery, Store } from './port.ts';
 
 /** Raised with each change of the tables; an older file is migrated, a newer one refused. */
@@ -54,7 +51,7 @@ function openDatabase(path: string): DatabaseSync {
   closeSync(openSync(path, 'a', 0o600));
   const database = new DatabaseSync(path);
   database.exec(
-    'PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA cache_size=-2000; PRAGMA temp_store=MEMORY;',
+    'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000; PRAGMA cache_size=-2000; PRAGMA temp_store=MEMORY;',
   );
   const version = Number((database.prepare('PRAGMA user_version').get() as { user_version: number }).user_version);
   if (version > SCHEMA_VERSION) {
@@ -94,15 +91,13 @@ function openOrSetAside(path: string, onDamaged: (movedTo: string, error: unknow
   }
 }
 
-export interface SqliteOptions {
-  path: string;
+export interface SqliteOptions extends GroupCommitOptions {
   onDamaged: (movedTo: string, error: unknown) => void;
-  onError: (error: unknown) => void;
 }
 
 export function sqliteStore(options: SqliteOptions): Store {
   mkdirSync(dirname(options.path), { recursive: true, mode: 0o710 });
-  const commits = new GroupCommit(openOrSetAside(options.path, options.onDamaged), options.onError);
+  const commits = new GroupCommit(openOrSetAside(options.path, options.onDamaged), options);
   const journal = sqliteJournal(commits);
   return {
     collection: (name) => sqliteCollection(commits, name),
@@ -111,108 +106,6 @@ export function sqliteStore(options: SqliteOptions): Store {
     durable: () => commits.durable(),
     close: () => commits.close(),
   };
-}
-
-/** Longest wait between two attempts at a commit that fails, as on a full disk. */
-const RETRY_MS = 1000;
-/** Longest wait of what no one waits for: transitions and effects go along with the next record. */
-const LAZY_MS = 20;
-
-class GroupCommit {
-  readonly database: DatabaseSync;
-  #onError: (error: unknown) => void;
-  #pending: (() => void)[] = [];
-  #waiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
-  #scheduled = false;
-  #retry: NodeJS.Timeout | undefined;
-  #later: NodeJS.Timeout | undefined;
-  #closed = false;
-
-  constructor(database: DatabaseSync, onError: (error: unknown) => void) {
-    this.database = database;
-    this.#onError = onError;
-  }
-
-  write(work: () => void): void {
-    if (this.#closed) return;
-    this.#pending.push(work);
-    this.#schedule();
-  }
-
-  /** Like `write`, but no commit of its own as long as another comes soon. */
-  writeSoon(work: () => void): void {
-    if (this.#closed) return;
-    this.#pending.push(work);
-    if (this.#scheduled || this.#later) return;
-    this.#later = setTimeout(() => this.#commit(), LAZY_MS);
-    this.#later.unref();
-  }
-
-  #schedule(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    setImmediate(() => this.#commit());
-  }
-
-  #commit(): void {
-    this.#scheduled = false;
-    if (this.#closed) return;
-    clearTimeout(this.#retry);
-    clearTimeout(this.#later);
-    this.#later = undefined;
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    try {
-      this.flush();
-      for (const waiter of waiters) waiter.resolve();
-    } catch (error) {
-      this.#onError(error);
-      const failure = internal(`cannot write the daemon's records: ${(error as Error).message}`, {
-        code: 'store',
-        cause: error,
-      });
-      for (const waiter of waiters) waiter.reject(failure);
-      this.#retry = setTimeout(() => this.#schedule(), RETRY_MS);
-      this.#retry.unref();
-    }
-  }
-
-  /** Commits what waits, now. What failed stays in line. */
-  flush(): void {
-    const work = this.#pending;
-    if (!work.length) return;
-    this.database.exec('BEGIN IMMEDIATE');
-    try {
-      for (const write of work) write();
-      this.database.exec('COMMIT');
-      this.#pending = [];
-    } catch (error) {
-      if (this.database.isTransaction) this.database.exec('ROLLBACK');
-      throw error;
-    }
-  }
-
-  durable(): Promise<void> {
-    if (!this.#pending.length || this.#closed) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve, reject });
-      this.#schedule();
-    });
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    clearTimeout(this.#retry);
-    clearTimeout(this.#later);
-    try {
-      this.flush();
-    } catch (error) {
-      this.#onError(error);
-    }
-    this.#closed = true;
-    for (const waiter of this.#waiters) waiter.resolve();
-    this.database.close();
-  }
 }
 
 /** Records live in memory as JSON text too: reads never touch the disk. */

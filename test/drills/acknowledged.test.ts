@@ -33,7 +33,7 @@ describe('a power cut', () => {
         const body = kind === 'containers' ? { Image: daemon.image, Cmd: ['true'] } : { Name: name };
         const { status, text } = await daemon.api('POST', path, body);
         if (dead) return;
-        // What the file held when the answer came was synced; all after it may be lost.
+        // What the answer is about was in the file and synced when it came; all after it may be lost.
         synced = Math.max(synced, size());
         if (status === 201) known[kind].add(name);
         else if (!text.includes('predefined address pools')) throw new Error(`${status} ${text}`);

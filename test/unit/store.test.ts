@@ -97,6 +97,64 @@ describe('the SQLite store', () => {
     second.close();
   });
 
+  /** A store whose syncs end when the test says so. */
+  const heldSyncs = () => {
+    const syncs: PromiseWithResolvers<void>[] = [];
+    const errors: unknown[] = [];
+    const path = join(directory, 'reactord.db');
+    const sync = (): Promise<void> => {
+      syncs.push(Promise.withResolvers<void>());
+      return syncs.at(-1)!.promise;
+    };
+    const store = sqliteStore({ path, onDamaged: () => {}, onError: (error) => errors.push(error), sync });
+    return { store, syncs, errors };
+  };
+  const settled = async (promise: Promise<unknown>): Promise<boolean> => {
+    let done = false;
+    promise.then(
+      () => (done = true),
+      () => (done = true),
+    );
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+    return done;
+  };
+
+  it('calls durable only what a sync covered that began after its commit', async () => {
+    const { store, syncs } = heldSyncs();
+    const things = store.collection('things');
+    things.put('a', { n: 1 });
+    const first = store.durable();
+    expect(await settled(first)).toBe(false);
+    things.put('b', { n: 2 });
+    const second = store.durable();
+    expect([await settled(second), syncs.length]).toEqual([false, 1]);
+    syncs[0]!.resolve();
+    await first;
+    expect([await settled(second), syncs.length]).toEqual([false, 2]);
+    const third = store.durable();
+    syncs[1]!.resolve();
+    await Promise.all([second, third]);
+    expect(await settled(store.durable())).toBe(true);
+    store.close();
+  });
+
+  it('tells everybody of a sync that failed, and does not call its commits durable until another succeeds', async () => {
+    const { store, syncs, errors } = heldSyncs();
+    store.collection('things').put('a', { n: 1 });
+    const early = store.durable();
+    expect(await settled(early)).toBe(false);
+    const late = store.durable();
+    syncs[0]!.reject(new Error('EIO: i/o error, fdatasync'));
+    await expect(early).rejects.toThrow('EIO');
+    await expect(late).rejects.toThrow('EIO');
+    expect(errors).toHaveLength(1);
+    const again = store.durable();
+    expect([await settled(again), syncs.length]).toEqual([false, 2]);
+    syncs[1]!.resolve();
+    await again;
+    store.close();
+  });
+
   it('sets a damaged file aside instead of dying of it', () => {
     const path = join(directory, 'reactord.db');
     writeFileSync(path, 'this is no database, and long enough to be looked at by SQLite as one'.repeat(50));
