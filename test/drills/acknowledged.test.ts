@@ -17,7 +17,7 @@ afterAll(() => daemon?.stop());
 describe('a power cut', () => {
   it('loses nothing that was acknowledged, and leaves a sound database, whatever became of the rest', async () => {
     const { below, pick } = chance();
-    const cuts = all ? 40 : 4;
+    const cuts = all ? 40 : 3;
     const known = { containers: new Set<string>(), volumes: new Set<string>(), networks: new Set<string>() };
     const wal = join(daemon.dataRoot, 'reactord.db-wal');
     const size = (): number => (existsSync(wal) ? statSync(wal).size : 0);
@@ -183,7 +183,7 @@ const COMMANDS: Record<string, Command> = {
 describe('a random walk of commands', () => {
   it('finds the daemon where the model is, kills in between included', async () => {
     const { below, pick } = chance();
-    const steps = all ? 1500 : 100;
+    const steps = all ? 1500 : 60;
     const model = new Map<string, ModelState>(['one', 'two', 'three'].map((name) => [name, 'absent']));
     const covered = new Set<string>();
     const trace: string[] = [];

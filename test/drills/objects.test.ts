@@ -21,9 +21,7 @@ import { all, tell } from './support/table.ts';
 const SAMPLE = [
   'exec after running',
   'pull before committing',
-  'push after publishing',
   'build before exporting',
-  'network after creating',
   'volume after active.mounting',
 ];
 

@@ -17,7 +17,7 @@ afterAll(async () => {
   tell({
     drill: 15,
     what: 'Shutdown, reload and traces of another daemon',
-    cases: 13,
+    cases: 14,
     outcome:
       'containers stopped by their own signals within the time given, or left running (live-restore, or the signal says it); a third signal forces; a bad file changes nothing; a second daemon is refused; stale files are replaced',
     where: ['test/drills/service.test.ts'],
@@ -83,6 +83,17 @@ describe('SIGTERM', () => {
     expect(await stateOf('deaf')).toMatchObject({ Status: 'exited', ExitCode: 137 });
     // It was the daemon that stopped it: its policy brings it back.
     await eventually(async () => (await stateOf('again')).Running);
+    await removeAll(daemon);
+  });
+
+  it('kills in shutdown-timeout what would take longer', async () => {
+    await daemon.restart('--shutdown-timeout', '1');
+    const script = 'trap "" TERM; echo ready; while :; do sleep 0.05; done';
+    daemon.ok('run', '-d', '--name', 'deaf', '--stop-timeout', '1000', daemon.image, 'sh', '-c', script);
+    await eventually(() => daemon.ok('logs', 'deaf').includes('ready'));
+    expect(await daemon.terminate()).toBe(0);
+    await daemon.restart();
+    expect(await stateOf('deaf')).toMatchObject({ Status: 'exited', ExitCode: 137 });
     await removeAll(daemon);
   });
 

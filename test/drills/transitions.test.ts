@@ -23,11 +23,11 @@ const everywhere = pointsOf('container', containerMachine).filter(
 const points = everywhere.filter(({ name }) => !IN_RECOVERY.test(name));
 const inRecovery = part(
   everywhere.filter(({ name }) => IN_RECOVERY.test(name)),
-  2,
+  1,
 );
 const chosen = part(
   points.filter(({ name }) => !BY_CHANCE.test(name)),
-  9,
+  6,
 );
 const rare = part(
   points.filter(({ name }) => BY_CHANCE.test(name)),
