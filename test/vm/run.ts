@@ -21,8 +21,9 @@ function installTools(): void {
   const tools = { debootstrap: 'debootstrap', 'qemu-system-x86_64': 'qemu-system-x86', 'mkfs.ext4': 'e2fsprogs' };
   const places = ['/usr/bin', '/usr/sbin', '/bin', '/sbin'];
   const missing = Object.entries(tools).filter(([tool]) => !places.some((place) => existsSync(join(place, tool))));
-  if (missing.length)
-    run('apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...missing.map(([, name]) => name));
+  if (!missing.length) return;
+  run('apt-get', 'update', '-qq');
+  run('apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...missing.map(([, name]) => name));
 }
 
 /** A tar, which the guest reads as its second disk: two packages and the checks. */
