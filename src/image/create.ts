@@ -1,5 +1,5 @@
 /** Makes an image here, for commit, build, import and docker archives: new layers enter as uncompressed tars. */
-import type { BlobStore } from './content/content.ts';
+import { type BlobStore, digestOf } from './content/content.ts';
 import type { ImageCatalog } from './catalog/catalog.ts';
 import { type OverlayLayers, PLAIN_LAYER } from './layers/layers.ts';
 import type { Image, ImageConfigDocument, ImageStore } from './port.ts';
@@ -41,8 +41,10 @@ export async function createImage(stores: Stores, image: Parameters<ImageStore['
       blobs.push(blob);
     }
     const document: ImageConfigDocument = { ...image.config, rootfs: { type: 'layers', diff_ids: diffIds } };
-    const configDigest = await content.write(Buffer.from(JSON.stringify(sorted(document))));
-    lease.add(configDigest);
+    const bytes = Buffer.from(JSON.stringify(sorted(document)));
+    // Leased before it is there: a collection may be under way.
+    lease.add(digestOf(bytes));
+    const configDigest = await content.write(bytes);
     return await catalog.add({
       configDigest,
       blobs,

@@ -1,12 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BlobStore, digestOf } from '../../src/image/content/content.ts';
 import { createImage } from '../../src/image/create.ts';
-import { checkStore } from '../../src/image/fsck.ts';
+import { checkStore, type Problem } from '../../src/image/fsck.ts';
 import { type LayerRecord, OverlayLayers } from '../../src/image/layers/layers.ts';
+import type { Image } from '../../src/image/port.ts';
 import { sqliteStore } from '../../src/store/sqlite.ts';
 import { eventually } from '../support/eventually.ts';
 import { tarOf } from '../support/fixture-image.ts';
@@ -94,14 +96,52 @@ describe('garbage', () => {
     ]);
   });
 
-  it('and damage is found by the checker', async () => {
+  it('once fetched and never used is not believed at the next start: it waits to be verified, unless it is old', async () => {
+    await make('whole');
+    const [fresh, old, small] = [randomBytes(100_000), randomBytes(100_000), randomBytes(100)];
+    const digests = await Promise.all([fresh, old, small].map((bytes) => store.content.write(bytes)));
+    utimesSync(store.content.path(digests[1]!), 1_000_000, 1_000_000);
+    await store.catalog.vouch();
+    expect(digests.map((digest) => store.content.has(digest))).toEqual([false, false, false]);
+    expect(readdirSync(join(store.root, 'image/oci/ingest'))).toEqual([digests[0]!.slice(7)]);
+    expect(await checkStore(store.root, store.deps.store)).toEqual([]);
+    const lease = store.content.lease();
+    lease.add(digests[0]!);
+    expect(await store.content.sweepIngest(Date.now(), true)).toBe(0);
+    lease.release();
+    expect(await store.content.sweepIngest(Date.now())).toBe(0);
+    expect(await store.content.sweepIngest(Date.now(), true)).toBe(100_000);
+  });
+});
+
+describe('the checker', () => {
+  const blobs = (): string => join(store.root, 'image/oci/blobs/sha256');
+  const damages: [kind: Problem['kind'], damage: (image: Image) => void][] = [
+    ['missing blob', (image) => rmSync(store.content.path(image.id))],
+    ['missing blob', (image) => rmSync(store.content.path(image.manifestDigest ?? recordOf(image).manifest.digest))],
+    ['missing blob', (image) => rmSync(store.content.path(recordOf(image).blobs[0]!.digest))],
+    ['wrong digest', (image) => writeFileSync(store.content.path(image.id), 'damaged')],
+    ['wrong digest', (image) => truncateSync(store.content.path(recordOf(image).blobs[0]!.digest), 512)],
+    ['unreferenced blob', () => writeFileSync(join(blobs(), digestOf(Buffer.from('')).slice(7)), '')],
+    ['missing layer', (image) => rmSync(store.layers.path(diffIdOf(image)), { recursive: true })],
+    ['missing layer', (image) => rmSync(store.layers.linkPath(diffIdOf(image)))],
+    ['missing layer', (image) => store.deps.store.collection('layers').delete(diffIdOf(image))],
+    ['orphan directory', () => mkdirSync(join(store.root, 'overlay2', 'f'.repeat(64), 'diff'), { recursive: true })],
+    [
+      'dangling reference',
+      () => store.deps.store.collection('image-tags').put('docker.io/library/x:1', { id: 'gone' }),
+    ],
+    ['dangling reference', (image) => store.deps.store.collection('images').delete(image.id)],
+  ];
+  const recordOf = (image: Image) => store.catalog.record(image.id);
+  const diffIdOf = (image: Image): string => image.config.rootfs.diff_ids[0]!;
+
+  it.each(damages)('finds a %s, done in way %$, and nothing in a store that is whole', async (kind, damage) => {
     const image = await make('checked');
-    const path = store.content.path(image.id);
-    writeFileSync(path, 'damaged');
-    writeFileSync(join(store.root, 'image/oci/blobs/sha256', '0'.repeat(64)), '');
-    rmSync(join(store.layers.path(image.config.rootfs.diff_ids[0]!)), { recursive: true });
-    const kinds = (await checkStore(store.root, store.deps.store)).map(({ kind }) => kind).sort();
-    expect(kinds).toEqual(['missing layer', 'unreferenced blob', 'wrong digest', 'wrong digest']);
+    await store.catalog.tag(image.id, 'checked:1');
+    expect(await checkStore(store.root, store.deps.store)).toEqual([]);
+    damage(image);
+    expect((await checkStore(store.root, store.deps.store)).map((problem) => problem.kind)).toContain(kind);
   });
 });
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -167,6 +167,63 @@ describe('a hostile archive', () => {
     await expect(store.unpack(archive(entries))).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
     expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l']);
     expect(readdirSync(join(store.root, 'overlay2/l'))).toEqual(['BASE']);
+    expect(sentinel()).toBe(before);
+  });
+
+  it('with absolute names, names given twice and names that differ by case stays inside and says the last word', async () => {
+    const before = sentinel();
+    const path = await store.unpack(
+      archive([
+        { name: '/etc/passwd', content: 'inside' },
+        { name: `${outside}/file`, content: 'inside' },
+        { name: 'twice', content: 'first, and longer' },
+        { name: 'twice', content: 'last' },
+        { name: 'kind', type: 'directory' },
+        { name: 'kind/below', content: 'x' },
+        { name: 'kind', type: 'symlink', linkname: outside },
+        { name: 'link', type: 'symlink', linkname: `${outside}/file` },
+        { name: 'link', content: 'a file now' },
+        { name: 'Case', type: 'symlink', linkname: outside },
+        { name: 'case', type: 'directory' },
+        { name: 'case/file', content: 'inside' },
+        { name: './dots/.././dots//x', content: 'inside' },
+      ]),
+    );
+    const text = (name: string): string => readFileSync(join(path, name), 'utf8');
+    expect(['etc/passwd', `.${outside}/file`, 'twice', 'link', 'case/file', 'dots/x'].map(text)).toEqual([
+      'inside',
+      'inside',
+      'last',
+      'a file now',
+      'inside',
+      'inside',
+    ]);
+    expect(readlinkSync(join(path, 'kind'))).toBe(outside);
+    expect(sentinel()).toBe(before);
+  });
+
+  it.each([
+    ['a record without a length', 'path=evil\n'],
+    ['a length that is too long', '999 path=evil\n'],
+    ['a length of nothing', '0 path=evil\n'],
+    ['no sign of equality', '10 garbage\n'],
+    ['a size that is no number', '14 size=many!!\n'],
+    ['a size below zero', '11 size=-1\n'],
+    ['an owner out of range', '18 uid=99999999999\n'],
+    ['a NUL in its path', '14 path=a\0/../b\n'],
+    ['a path out of the root', '22 path=../outside/x\n'],
+    ['a sparse map that lies', '23 GNU.sparse.size=100\n28 GNU.sparse.map=0,9,500,1\n'],
+  ])('whose PAX header has %s is refused', async (_, records) => {
+    const before = sentinel();
+    const header = encodeHeader(tarHeader({ name: 'PaxHeader', size: Buffer.byteLength(records) }));
+    header.write('x', 156);
+    header.fill(0x20, 148, 156);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    const pax = Buffer.concat([header, Buffer.from(records), Buffer.alloc(padding(Buffer.byteLength(records)))]);
+    const tar = Buffer.concat([pax, archive([{ name: 'victim', content: 'x'.repeat(10) }])]);
+    await expect(store.unpack(tar)).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
+    expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l']);
     expect(sentinel()).toBe(before);
   });
 

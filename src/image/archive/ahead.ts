@@ -46,8 +46,7 @@ export class Ahead {
     const mediaType = isPlain ? PLAIN_LAYER : layerMediaType(head);
     if (!isPlain && compressionOf(head) !== 'gzip' && compressionOf(head) !== 'zstd') return;
     const blob: Descriptor = { mediaType, digest, size };
-    const onProgress = (current: number): void =>
-      tell(progressLine(shortId(digest), 'Loading layer', current, size));
+    const onProgress = (current: number): void => tell(progressLine(shortId(digest), 'Loading layer', current, size));
     const unpacked = layers.unpackAhead(blob, this.#controller.signal, isPlain ? onProgress : () => {});
     this.#tried.set(
       digest,

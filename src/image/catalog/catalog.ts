@@ -11,7 +11,7 @@ import type { OverlayLayers } from '../layers/layers.ts';
 import { normalizePlatform, parsePlatform, type Platform, platformMatches, platformText } from '../manifest.ts';
 import type { Image } from '../port.ts';
 import { canonical, familiar, parseReference, repositoryName, withDefaultTag } from '../reference.ts';
-import type { Catalog } from '../store-port.ts';
+import type { Catalog, Lease } from '../store-port.ts';
 import { collectGarbage } from './collect.ts';
 import { checkedConfig, writeManifest } from './config.ts';
 import { IndexFile, indexDocument } from './index-file.ts';
@@ -159,6 +159,16 @@ export class ImageCatalog implements Catalog {
   }
 
   async add(image: Parameters<Catalog['add']>[0]): Promise<Image> {
+    // A manifest made here is nobody's until the image is put.
+    const lease = this.#content.lease();
+    try {
+      return await this.#add(image, lease);
+    } finally {
+      lease.release();
+    }
+  }
+
+  async #add(image: Parameters<Catalog['add']>[0], lease: Lease): Promise<Image> {
     const id = image.configDigest;
     const known = this.#images.get(id);
     if (known && (!image.manifest || !known.ownManifest)) return this.#promote(id, known, image.cache);
@@ -170,7 +180,8 @@ export class ImageCatalog implements Catalog {
       });
     }
     const size = diffIds.reduce((sum, diffId) => sum + this.#layers.record(diffId).size, 0);
-    const manifest = image.manifest ?? (await writeManifest(this.#content, { id, config, blobs: image.blobs }));
+    const own = { id, config, blobs: image.blobs };
+    const manifest = image.manifest ?? (await writeManifest(this.#content, own, lease));
     const parent = image.parent ?? known?.parent;
     const needed = [id, manifest.digest, ...image.blobs.map(({ digest }) => digest)];
     if (image.index) needed.push(image.index.digest);

@@ -1,10 +1,11 @@
 /** Documents of an image: the config that comes from anywhere, and the manifest we write when it came without one. */
 import { check } from '../../api/validate.ts';
 import { DaemonError, invalid } from '../../errors.ts';
+import { digestOf } from '../content/content.ts';
 import { MEDIA } from '../manifest.ts';
 import type { ImageConfigDocument } from '../port.ts';
 import { isDigest } from '../reference.ts';
-import type { ContentStore, Descriptor } from '../store-port.ts';
+import type { ContentStore, Descriptor, Lease } from '../store-port.ts';
 
 /** Go's decoder takes null for "not there" everywhere, and so do the tools that write these documents. */
 function withoutNulls(value: unknown): unknown {
@@ -42,6 +43,7 @@ export function checkedConfig(document: unknown): ImageConfigDocument {
 export async function writeManifest(
   content: ContentStore,
   image: { id: string; config: ImageConfigDocument; blobs: readonly Descriptor[] },
+  lease: Lease,
 ): Promise<Descriptor> {
   const document = {
     schemaVersion: 2,
@@ -50,6 +52,7 @@ export async function writeManifest(
     layers: image.blobs.map(({ digest, size, mediaType }) => ({ mediaType, digest, size })),
   };
   const bytes = Buffer.from(JSON.stringify(document));
+  lease.add(digestOf(bytes));
   const digest = await content.write(bytes);
   const { os, architecture, variant } = image.config;
   const platform = { os, architecture, ...(variant ? { variant } : {}) };

@@ -7,16 +7,20 @@ import { parentPort } from 'node:worker_threads';
 import { BEHIND_THE_LOOP } from '../../lib/worker-file.ts';
 import { spaceGuard } from './space.ts';
 
-export type WriteOrder = { id: number } & (
+export type WriteOrder = { id: number } &
   /** The first `from` bytes of the file are kept, and hashed again. */
-  | { kind: 'open'; path: string; from: number }
-  | { kind: 'data'; piece: Uint8Array }
-  | { kind: 'finish' }
-  | { kind: 'abandon' }
-);
+  (
+    | { kind: 'open'; path: string; from: number }
+    | { kind: 'data'; piece: Uint8Array }
+    | { kind: 'finish' }
+    | { kind: 'abandon' }
+  );
 
 export type WriteAnswer = { id: number } & (
-  { taken: number } | { digest: string; size: number } | { abandoned: true } | { error: string; code: string | undefined }
+  | { taken: number }
+  | { digest: string; size: number }
+  | { abandoned: true }
+  | { error: string; code: string | undefined }
 );
 
 interface Job {
