@@ -34,6 +34,7 @@ export async function pruneImages(services: ImageServices, filters: Filters): Pr
   }
   await services.store.durable();
   await catalog.collect();
+  await services.content.sweepIngest(services.clock.now(), true);
   const reclaimed = deleted.reduce((sum, entry) => sum + ('Deleted' in entry ? (sizes.get(entry.Deleted) ?? 0) : 0), 0);
   bus.publish({ topic: 'event', type: 'image', action: 'prune', id: '', attributes: { reclaimed: String(reclaimed) } });
   return { ImagesDeleted: deleted.length ? deleted : null, SpaceReclaimed: reclaimed };

@@ -280,6 +280,7 @@ export class ImageCatalog implements Catalog {
   async #collect(): Promise<{ deletedBytes: number }> {
     if (this.#store.incomplete) return { deletedBytes: 0 };
     await this.#store.durable();
+    await this.#content.sweepIngest(this.#clock.now());
     return await collectGarbage(
       { content: this.#content, layers: this.#layers },
       {
