@@ -1,6 +1,7 @@
 /** ARG: which build arguments a stage sees, and with what value. Pure. */
 import type { ImageRunConfig } from '../image/port.ts';
 import type { Lookup } from './dockerfile/words.ts';
+import type { Style } from './types.ts';
 
 /** Usable without ARG; never in history or cache keys unless declared. */
 const PREDEFINED = new Set(
@@ -70,15 +71,23 @@ export class ArgScope {
     return PREDEFINED.has(name) ? (this.#source.given[name] ?? undefined) : undefined;
   }
 
-  /** What a RUN step gets beside the image's environment. `recorded` are in history and cache keys. */
-  forRun(config: ImageRunConfig): { recorded: string[]; hidden: string[] } {
-    const inEnv = new Set((config.Env ?? []).map((entry) => entry.split('=', 1)[0]!));
-    const declared = [...this.values].filter(([name, value]) => value !== undefined && !inEnv.has(name));
+  /**
+   * What a RUN step gets beside the image's environment. `recorded` are in history and cache keys: sorted and without those that
+   * the environment has in the classic builder, as declared and with the environment's value in BuildKit.
+   */
+  forRun(config: ImageRunConfig, style: Style): { recorded: string[]; hidden: string[] } {
+    const env = new Map(
+      (config.Env ?? []).map((entry) => [entry.split('=', 1)[0]!, entry.slice(entry.indexOf('=') + 1)]),
+    );
+    const inEnv = new Set(env.keys());
+    const known = [...this.values].map(([name, value]) => [name, env.get(name) ?? value] as const);
+    const declared = known.filter(([name, value]) => value !== undefined && (style === 'buildkit' || !inEnv.has(name)));
     const hidden = Object.entries(this.#source.given).filter(
       ([name, value]) => value !== null && PREDEFINED.has(name) && !inEnv.has(name) && !this.values.has(name),
     );
     const text = ([name, value]: readonly [string, string | null | undefined]): string => `${name}=${value}`;
-    return { recorded: declared.map(text).sort(), hidden: hidden.map(text) };
+    const recorded = declared.map(text);
+    return { recorded: style === 'classic' ? recorded.sort() : recorded, hidden: hidden.map(text) };
   }
 }
 

@@ -1,18 +1,22 @@
 /**
  * The build cache: what a step makes of what was before it, by a digest of all that it depends on. A record points at an
- * image that holds the layer; when that image is gone, so is the record's worth. Mount caches are directories beside it.
+ * image that holds the layer; when that image is gone, so is the record's worth. Mount caches, and the clients' directories as
+ * they last came, are directories beside it.
  */
 import { createHash } from 'node:crypto';
+import { mkdirSync, renameSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
+import { newId } from '../lib/ids.ts';
 import { Lanes } from '../lib/lanes.ts';
 import { runTool } from '../lib/spawn.ts';
 import type { Image, ImageStore } from '../image/port.ts';
 import type { Collection, Store } from '../store/port.ts';
+import { removeTree } from './remove.ts';
 
 export interface CacheRecord {
-  kind: 'layer' | 'mount';
+  kind: 'layer' | 'mount' | 'local';
   /** The instruction, for people. */
   description: string;
   createdAt: number;
@@ -29,7 +33,7 @@ export interface CacheRecord {
   created?: string;
   /** Same place, same words: what the next run of this step is compared with to explain a miss. */
   slot?: string;
-  /** mount: the directory's name. */
+  /** mount, local: the directory's name. */
   directory?: string;
 }
 
@@ -45,7 +49,13 @@ export interface Alias {
 
 export const digestOf = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex');
 
+/** Where records of a kind have their directories. */
+const PLACES = { layer: '', mount: 'mounts', local: 'locals' } as const;
+
 const DU_DEADLINE_MS = 60_000;
+/** Directories of clients go when they were not used for so long, or, oldest first, when there are more bytes than that. */
+const LOCALS_UNUSED_MS = 48 * 3600_000;
+const LOCALS_BYTES = 1 << 30;
 /** lastUsedAt is written no more often. */
 const TOUCH_EVERY_MS = 60_000;
 
@@ -61,6 +71,7 @@ export class BuildCache {
   #images: ImageStore;
   #clock: Clock;
   #slots = new Map<string, string>();
+  #removing = new Set<Promise<unknown>>();
   /** `locked` mounts wait for each other here. */
   readonly locks = new Lanes();
   readonly inUse = new Map<string, number>();
@@ -130,14 +141,7 @@ export class BuildCache {
     const now = this.#clock.now();
     const known = this.#records.get(key);
     const images = { ...(known?.diffId === record.diffId ? known?.images : {}), ...record.images };
-    this.#put(key, {
-      kind: 'layer',
-      createdAt: now,
-      lastUsedAt: now,
-      uses: known?.uses ?? 0,
-      ...record,
-      images,
-    });
+    this.#put(key, { kind: 'layer', createdAt: now, lastUsedAt: now, uses: known?.uses ?? 0, ...record, images });
     if (!record.slot) return;
     this.#slots.set(record.slot, key);
     if (files) this.#taken.put(record.slot, { files });
@@ -153,6 +157,41 @@ export class BuildCache {
     if (changed) return changed;
     if (!parentCached) return 'an earlier step changed';
     return this.find(this.#slots.get(slot)!) ? 'an argument or a source changed' : 'its layer was removed';
+  }
+
+  /** Where a client's directory lies as it last came. */
+  local(id: string): string | undefined {
+    const record = this.#records.get(localKey(id));
+    return record && this.#place(record);
+  }
+
+  /** Takes a client's directory over in place of what was kept of it. */
+  keepLocal(id: string, path: string, told: { description: string; size: number }): void {
+    const key = localKey(id);
+    const known = this.#records.get(key);
+    const directory = `${key.slice(0, 32)}-${newId().slice(0, 16)}`;
+    mkdirSync(join(this.directory, PLACES.local), { recursive: true, mode: 0o700 });
+    renameSync(path, join(this.directory, PLACES.local, directory));
+    const now = this.#clock.now();
+    this.#put(key, {
+      kind: 'local', ...told, createdAt: now, lastUsedAt: now, uses: (known?.uses ?? 0) + 1, directory,
+    }); // prettier-ignore
+    if (known) this.#removeDirectory(known);
+    this.#collectLocals(now);
+  }
+
+  #collectLocals(now: number): void {
+    const locals = [...this.#records].filter(([, { kind }]) => kind === 'local');
+    let bytes = 0;
+    for (const [key, { lastUsedAt, size }] of locals.sort(([, a], [, b]) => b.lastUsedAt - a.lastUsedAt)) {
+      const isNewest = bytes === 0;
+      bytes += size;
+      if (!isNewest && (now - lastUsedAt > LOCALS_UNUSED_MS || bytes > LOCALS_BYTES)) this.remove(key);
+    }
+  }
+
+  #place({ kind, directory }: CacheRecord): string | undefined {
+    return directory && join(this.directory, PLACES[kind], directory);
   }
 
   /** The directory of a mount cache; made when it is not there. */
@@ -206,8 +245,8 @@ export class BuildCache {
     };
   }
 
-  /** Removes a record; a mount's directory with it. */
-  async remove(key: string): Promise<void> {
+  /** Removes a record; its directory with it, soon. */
+  remove(key: string): void {
     const record = this.#records.get(key);
     this.#records.delete(key);
     this.#stored.delete(key);
@@ -215,17 +254,36 @@ export class BuildCache {
       this.#slots.delete(record.slot);
       this.#taken.delete(record.slot);
     }
-    if (record?.directory) await rm(join(this.directory, 'mounts', record.directory), { recursive: true, force: true });
+    if (record) this.#removeDirectory(record);
   }
 
-  /** Directories of mounts without a record: the daemon died between the two. */
+  #removeDirectory(record: CacheRecord): void {
+    const place = this.#place(record);
+    if (!place) return;
+    // What cannot be removed now is without a record, and goes at the next boot.
+    const removing: Promise<unknown> = removeTree(place)
+      .catch(() => {})
+      .finally(() => this.#removing.delete(removing));
+    this.#removing.add(removing);
+  }
+
+  /** Resolves when nothing is being removed any more. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#removing);
+  }
+
+  /** Directories without a record: the daemon died between the two. */
   async sweep(): Promise<void> {
-    const known = new Set([...this.#records.values()].flatMap(({ directory }) => directory ?? []));
-    const names = await readdir(join(this.directory, 'mounts')).catch(() => []);
-    for (const name of names)
-      if (!known.has(name)) await rm(join(this.directory, 'mounts', name), { recursive: true, force: true });
+    const known = new Set([...this.#records.values()].map((record) => this.#place(record)));
+    for (const place of [PLACES.mount, PLACES.local]) {
+      const names = await readdir(join(this.directory, place)).catch(() => []);
+      for (const path of names.map((name) => join(this.directory, place, name)))
+        if (!known.has(path)) await rm(path, { recursive: true, force: true });
+    }
   }
 }
+
+const localKey = (id: string): string => digestOf(['local', id]);
 
 function firstChange(before: Record<string, string>, after: Record<string, string>): string | undefined {
   for (const [name, digest] of Object.entries(after)) {

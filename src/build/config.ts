@@ -14,6 +14,8 @@ export interface Change {
   config: ImageRunConfig;
   /** The instruction as history shows it, its variables expanded. */
   text: string;
+  /** BuildKit's words, where they are others. */
+  kit?: string;
 }
 
 export const DEFAULT_SHELL = ['/bin/sh', '-c'];
@@ -69,9 +71,36 @@ const duration = (nano = 0): string => {
   return `${h ? `${h}h` : ''}${h || m ? `${m}m` : ''}${s}s`;
 };
 
-const healthText = (health: HealthConfig): string =>
-  `&{Test:${goList(health.Test ?? []).replace(/"/g, '')} Interval:${duration(health.Interval)} Timeout:${duration(health.Timeout)} ` +
-  `StartPeriod:${duration(health.StartPeriod)} StartInterval:${duration(health.StartInterval)} Retries:${health.Retries ?? 0}}`;
+/** As Go prints the structure in the classic builder (%v) and in BuildKit (%q, which takes a number for a character). */
+function healthTexts({ Test = [], Interval, Timeout, StartPeriod, StartInterval, Retries = 0 }: HealthConfig): {
+  text: string;
+  kit: string;
+} {
+  const times = [Interval, Timeout, StartPeriod, StartInterval].map(duration);
+  const quoted = [goList(Test), ...times.map((time) => `"${time}"`), goCharacter(Retries)];
+  return {
+    text: `HEALTHCHECK &{[${Test.join(' ')}] ${times.join(' ')} ${Retries}}`,
+    kit: `HEALTHCHECK &{${quoted.join(' ')}}`,
+  };
+}
+
+const GO_ESCAPES: Record<number, string> = {
+  7: '\\a',
+  8: '\\b',
+  9: '\\t',
+  10: '\\n',
+  11: '\\v',
+  12: '\\f',
+  13: '\\r',
+  39: "\\'",
+  92: '\\\\',
+};
+
+function goCharacter(code: number): string {
+  const isPlain = code >= 0x20 && code < 0x7f;
+  const text = GO_ESCAPES[code] ?? (isPlain ? String.fromCharCode(code) : `\\x${code.toString(16).padStart(2, '0')}`);
+  return `'${text}'`;
+}
 
 const record = (words: readonly string[]): Record<string, object> =>
   Object.fromEntries(words.map((word) => [word, {}]));
@@ -114,7 +143,8 @@ export function applyInstruction(
       const exposed = record(ports.flatMap(portsOf));
       return {
         config: { ...config, ExposedPorts: { ...config.ExposedPorts, ...exposed } },
-        text: `EXPOSE ${ports.join(' ')}`,
+        text: `EXPOSE ${[...ports].sort().join(' ')}`,
+        kit: `EXPOSE [${Object.keys(exposed).sort().join(' ')}]`,
       };
     }
     case 'volume': {
@@ -126,8 +156,10 @@ export function applyInstruction(
       };
     }
     case 'workdir': {
-      const path = workdirOf(config, expand(step.text));
-      return { config: { ...config, WorkingDir: path }, text: `WORKDIR ${path}` };
+      const written = expand(step.text);
+      const path = workdirOf(config, written);
+      const kit = `WORKDIR ${written.startsWith('/') ? written : path}`;
+      return { config: { ...config, WorkingDir: path }, text: `WORKDIR ${path}`, kit };
     }
     case 'user': {
       const user = expand(step.text);
@@ -138,9 +170,9 @@ export function applyInstruction(
       return { config: { ...config, StopSignal: signal }, text: `STOPSIGNAL ${signal}` };
     }
     case 'shell':
-      return { config: { ...config, Shell: step.words }, text: `SHELL ${goList(step.words)}` };
+      return { config: { ...config, Shell: step.words }, text: `SHELL [${step.words.join(' ')}]` };
     case 'healthcheck':
-      return { config: { ...config, Healthcheck: step.health }, text: `HEALTHCHECK ${healthText(step.health)}` };
+      return { config: { ...config, Healthcheck: step.health }, ...healthTexts(step.health) };
     case 'onbuild':
       return {
         config: { ...config, OnBuild: [...(config.OnBuild ?? []), step.expression] },

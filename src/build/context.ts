@@ -10,6 +10,8 @@ import { TarParser } from '../tar/parser.ts';
 import { isArchive } from './archive.ts';
 import { checkOut, download, isGit, isHttp } from './fetch.ts';
 import { lstatOf, resolveIn } from './files/resolve.ts';
+import type { Tree } from './files/select.ts';
+import { holdFiles, startOf } from './held.ts';
 import { readIgnoreFile } from './patterns.ts';
 import type { BuildInput } from './types.ts';
 
@@ -42,17 +44,26 @@ export function readTextIn(root: string, path: string): string | undefined {
   return readFileSync(place, 'utf8');
 }
 
-/** The Dockerfile and the ignore rules of a context directory. */
-export function readContext(root: string, dockerfile: string, given?: string): BuildInput {
+/** The Dockerfile and the ignore rules of a context. `read` answers the text of a file in it. */
+function readContext(
+  read: (path: string) => string | undefined,
+  dockerfile: string,
+  given?: string,
+): Omit<BuildInput, 'context'> & { ignore: string[] } {
   const name = dockerfile || DEFAULT_NAME;
-  const text =
-    given ?? readTextIn(root, name) ?? (dockerfile ? undefined : readTextIn(root, 'dockerfile'));
+  const text = given ?? read(name) ?? (dockerfile ? undefined : read('dockerfile'));
   if (text === undefined) throw invalid(`Cannot locate specified Dockerfile: ${name}`);
-  const ignore = readTextIn(root, `${name}.dockerignore`) ?? readTextIn(root, '.dockerignore') ?? '';
-  return { dockerfile: text, dockerfileName: name, context: { root, ignore: readIgnoreFile(ignore) } };
+  const ignore = read(`${name}.dockerignore`) ?? read('.dockerignore') ?? '';
+  return { dockerfile: text, dockerfileName: name, ignore: readIgnoreFile(ignore) };
 }
 
-/** An uploaded context. */
+/** The same of a directory. */
+export function readDirectory(root: string, dockerfile: string, given?: string): BuildInput {
+  const { ignore, ...input } = readContext((path) => readTextIn(root, path), dockerfile, given);
+  return { ...input, context: async () => ({ root, ignore }) };
+}
+
+/** An uploaded context. A small one is not unpacked before a step takes files of it. */
 export async function receiveTar(
   body: Readable,
   directory: string,
@@ -60,8 +71,20 @@ export async function receiveTar(
   signal: AbortSignal,
 ): Promise<BuildInput> {
   const root = join(directory, 'context');
-  await unpackInto(body, root, signal);
-  return readContext(root, dockerfile);
+  const start = await startOf(body, signal);
+  const unpack = (source: Readable): Promise<void> => unpackInto(source, root, signal);
+  const held = start.whole && holdFiles(start.whole);
+  if (!held) {
+    await unpack(start.whole ? Readable.from([start.whole], { objectMode: false }) : start.stream);
+    return readDirectory(root, dockerfile);
+  }
+  const { ignore, ...input } = readContext((path) => held.get(path), dockerfile);
+  let unpacking: Promise<void> | undefined;
+  const context = async (): Promise<Tree> => {
+    await (unpacking ??= unpack(Readable.from([start.whole], { objectMode: false })));
+    return { root, ignore };
+  };
+  return { ...input, context };
 }
 
 /** A context named by url: git, a tar, or a Dockerfile as text. `dockerfileOptional`: only the files are wanted. */
@@ -75,7 +98,7 @@ export async function receiveRemote(
   const given = options.dockerfileOptional ? '' : undefined;
   if (isGit(url)) {
     const { path } = await checkOut(url, directory, signal);
-    return readContext(path, dockerfile, given);
+    return readDirectory(path, dockerfile, given);
   }
   if (!isHttp(url)) throw invalid(`unable to prepare context: ${url} is neither a git repository nor a url`);
   const file = await download(url, join(directory, 'download'), signal);
@@ -83,5 +106,5 @@ export async function receiveRemote(
   if (!(await isArchive(file.path)))
     return { dockerfile: await readFile(file.path, 'utf8'), dockerfileName: file.name || DEFAULT_NAME };
   await unpackInto(createReadStream(file.path), root, signal);
-  return readContext(root, dockerfile, given);
+  return readDirectory(root, dockerfile, given);
 }

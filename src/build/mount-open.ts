@@ -74,7 +74,7 @@ class Opening implements OpenMounts {
   }
 
   /** Keeps a scoped tree open until `close`. */
-  async #hold(from: string | undefined): Promise<string> {
+  async #hold(from: string | undefined): Promise<{ root: string; isPrivate: boolean }> {
     const source = await sourceOf(this.#stage, from);
     let release!: () => void;
     const released = new Promise<void>((resolve) => (release = resolve));
@@ -90,15 +90,15 @@ class Opening implements OpenMounts {
       release();
       return scope;
     });
-    return root;
+    return { root, isPrivate: source.owned };
   }
 
   async #bind(mount: RunMount): Promise<void> {
-    const root = await this.#hold(mount.from);
+    const { root, isPrivate } = await this.#hold(mount.from);
     let source = join(root, resolveIn(root, mount.source));
     if (!lstatOf(source)) throw notFound(`failed to calculate checksum of ref: ${mount.source}: not found`);
-    // What is written to a bind mount is thrown away; images are private copies anyway, the context is not.
-    if (!mount.readOnly && mount.from === undefined) source = await this.#copyOf(source);
+    // What is written to a bind mount is thrown away; images are private copies anyway, the client's directories are not.
+    if (!mount.readOnly && !isPrivate) source = await this.#copyOf(source);
     source = this.#remap?.visible(source) ?? source;
     this.mounts.push({ Type: 'bind', Source: source, Target: mount.target, ReadOnly: mount.readOnly });
   }

@@ -47,6 +47,8 @@ export class ClassicPrinter {
         return this.#say(event.vertex?.stage ?? -1, `${event.text}\n`);
       case 'warning':
         return this.#say(-1, `${event.text}\n`);
+      // The classic builder has no such checks.
+      case 'lint':
       case 'fail':
         return;
     }

@@ -11,6 +11,7 @@ import type { Collection } from '../store/port.ts';
 import { ArgScope, parsePlatform, type Platform, platformArgs, platformText, unusedArgs } from './args.ts';
 import type { BuildCache } from './cache.ts';
 import { CacheImages } from './cache-from.ts';
+import { type Checks, checksOf, lint, refuseViolations, type Warning } from './dockerfile/lint.ts';
 import { type Dockerfile, parseDockerfile } from './dockerfile/parse.ts';
 import type { Instruction } from './dockerfile/instructions.ts';
 import { expandWord } from './dockerfile/words.ts';
@@ -66,8 +67,9 @@ export class BuildRun implements BuildWork<BuildResult> {
   readonly id: string;
   readonly request: BuildRequest;
   readonly deps: BuildDeps;
-  /** The build's own directory; removed at its end. */
-  readonly directory: string;
+  /** Where the build's own directory is, or will be; removed at its end. */
+  readonly place: string;
+  #isMade = false;
   readonly layers: LayerDeps;
   input!: BuildInput;
   file!: Dockerfile;
@@ -75,18 +77,33 @@ export class BuildRun implements BuildWork<BuildResult> {
   globals!: ArgScope;
   platform!: Platform;
   cacheImages!: CacheImages;
+  checks!: Checks;
   readonly states = new Map<number, StageState>();
   readonly #declared = new Set<string>();
   /** Stage work that has not settled yet; disposal waits for it. */
   readonly #running = new Set<Promise<unknown>>();
   readonly #resolved = new Map<string, Promise<Image>>();
 
-  constructor(id: string, request: BuildRequest, deps: BuildDeps, directory: string) {
+  constructor(id: string, request: BuildRequest, deps: BuildDeps, place: string) {
     this.id = id;
     this.request = request;
     this.deps = deps;
-    this.directory = directory;
-    this.layers = { images: deps.images, rootfs: deps.rootfs, directory };
+    this.place = place;
+    const directory = (): string => this.directory;
+    this.layers = {
+      images: deps.images,
+      rootfs: deps.rootfs,
+      get directory() {
+        return directory();
+      },
+    };
+  }
+
+  /** Made for the first who asks: a build that finds everything in the cache needs none. */
+  get directory(): string {
+    if (!this.#isMade) mkdirSync(this.place, { recursive: true, mode: 0o700 });
+    this.#isMade = true;
+    return this.place;
   }
 
   emit(event: BuildEvent): void {
@@ -107,8 +124,7 @@ export class BuildRun implements BuildWork<BuildResult> {
   }
 
   async receive(signal: AbortSignal): Promise<void> {
-    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-    this.input = await this.#track(this.request.receive(this.directory, signal));
+    this.input = await this.#track(this.request.receive(this.place, signal));
   }
 
   parse(): PlannedStage[] {
@@ -127,8 +143,17 @@ export class BuildRun implements BuildWork<BuildResult> {
       ...labels.map(([key, value]) => labelStep(key, value, this.file.directives.escape)),
     );
     this.cacheImages = new CacheImages(request.style);
+    this.checks = checksOf(request.buildArgs.BUILDKIT_DOCKERFILE_CHECK ?? this.file.directives.check);
+    this.warn(lint(this.file, Object.keys(platformArgs(this.platform, this.platform, ''))));
     this.#plan();
     return this.graph.nodes.map(({ stage, needs }) => ({ index: stage.index, needs }));
+  }
+
+  /** Tells what is likely a mistake, or fails of it where the file wants that. */
+  warn(all: readonly Warning[]): void {
+    const warnings = all.filter(({ rule }) => !this.checks.skips(rule));
+    for (const warning of warnings) this.emit({ type: 'lint', warning });
+    if (warnings.length && this.checks.areErrors && this.request.style === 'buildkit') refuseViolations(warnings);
   }
 
   #globalArgs(): ArgScope {
@@ -251,8 +276,7 @@ export class BuildRun implements BuildWork<BuildResult> {
     if (this.request.style === 'classic' && state.imageId) return this.deps.images.get(state.imageId);
     if (this.request.style === 'classic' && !state.history.length)
       throw invalid('No image was generated. Is your Dockerfile empty?');
-    const inlineCache = this.request.buildArgs.BUILDKIT_INLINE_CACHE === '1';
-    return storeImage(this.layers, state, { cache: true, inlineCache });
+    return storeImage(this.layers, state, { cache: true, inlineCache: this.request.inlineCache });
   }
 
   /** Resolves when nothing of the build's work is under way any more. */

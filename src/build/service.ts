@@ -1,5 +1,5 @@
 /** Builds: starts their statecharts, knows which run, and looks after the cache. */
-import { renameSync } from 'node:fs';
+import { existsSync, renameSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -43,6 +43,9 @@ export interface PruneRequest {
   keepBytes: number;
   filters: ReadonlyMap<string, readonly string[]>;
 }
+
+/** BuildKit's names. */
+const TYPES = { layer: 'regular', mount: 'exec.cachemount', local: 'source.local' } as const;
 
 /** Seconds from `24h`, `90s`, a unix time or a date to milliseconds since the epoch. */
 function untilOf(text: string, now: number): number {
@@ -113,6 +116,7 @@ export class Builds {
       });
     });
     await run.settled();
+    this.#release(run);
     this.#throwAway(run);
     this.#reactor.remove('build', id);
     this.#running.delete(id);
@@ -121,14 +125,20 @@ export class Builds {
     return result as BuildResult;
   }
 
-  /** Out of sight at once; thousands of files of a context are removed while the client has its answer already. */
-  #throwAway({ id, directory }: BuildRun): void {
-    const trash = join(this.#trash, id);
+  /** What the front wants to keep of the build's directory. */
+  #release({ request, id }: BuildRun): void {
     try {
-      renameSync(directory, trash);
-    } catch {
-      return;
+      request.release?.();
+    } catch (error) {
+      this.deps.log.warn({ err: error, build: id }, 'the files of a client could not be kept');
     }
+  }
+
+  /** Out of sight at once; thousands of files of a context are removed while the client has its answer already. */
+  #throwAway({ id, place }: BuildRun): void {
+    const trash = join(this.#trash, id);
+    if (!existsSync(place)) return;
+    renameSync(place, trash);
     const removing = setImmediate()
       .then(() => removeTree(trash))
       .catch((error: unknown) =>
@@ -150,6 +160,7 @@ export class Builds {
     for (const build of running) build.cancel();
     await Promise.allSettled(running.map(({ result }) => result));
     await Promise.allSettled(this.#removing);
+    await this.deps.cache.settled();
     await this.deps.files.close();
   }
 
@@ -165,7 +176,7 @@ export class Builds {
       const item = {
         ID: id.slice(0, 25),
         Parents: record.parent ? [record.parent.slice(0, 25)] : [],
-        Type: record.kind === 'mount' ? 'exec.cachemount' : 'regular',
+        Type: TYPES[record.kind],
         Description: record.description,
         InUse: cache.inUse.has(id),
         // An image with a name has the same layer: removing the record frees nothing.
@@ -201,11 +212,12 @@ export class Builds {
     let bytes = 0;
     for (const { id, record, item } of candidates) {
       if (request.keepBytes && left <= request.keepBytes) break;
-      await cache.remove(id);
+      cache.remove(id);
       left -= record.size;
       bytes += record.size;
       deleted.push(item.ID);
     }
+    await cache.settled();
     cache.forgetAliases();
     // A build that runs may stand on a step that no record knows yet.
     if (!this.#running.size) await this.#discardOrphans();

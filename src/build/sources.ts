@@ -31,7 +31,7 @@ export async function sourceOf(stage: StageRun, from: string | undefined): Promi
   const { build, signal } = stage;
   if (from === undefined) {
     return ofTree(
-      async () => build.input.context ?? { root: await mkdtemp(join(build.directory, 'empty-')), ignore: [] },
+      async () => build.input.context?.() ?? { root: await mkdtemp(join(build.directory, 'empty-')), ignore: [] },
     );
   }
   const named = build.request.contexts.get(from);
@@ -45,7 +45,7 @@ export async function sourceOf(stage: StageRun, from: string | undefined): Promi
   }
   const name = named?.reference ?? from;
   if (/^\d+$/.test(name)) throw invalid(`invalid from flag value ${name}: invalid stage index ${name}`);
-  if (name === 'scratch') return ofState(stage, scratchState(build.platform, build.now()));
+  if (name === 'scratch') return ofState(stage, scratchState(build.platform, build.now(), build.request.style));
   const { vertex } = stage;
   const image = await build.resolveImage(
     name,

@@ -1,10 +1,10 @@
 /** One stage of a build: its base, then its steps one after another, each from the cache where it can be. */
 import { asDaemonError, cancelled, invalid } from '../errors.ts';
-import type { ImageRunConfig } from '../image/port.ts';
 import { ArgScope, parsePlatform, platformArgs } from './args.ts';
 import { digestOf } from './cache.ts';
-import { applyInstruction, lookupIn, type Words } from './config.ts';
+import { applyInstruction, type Change, lookupIn, type Words } from './config.ts';
 import { type Instruction, parseExpression } from './dockerfile/instructions.ts';
+import { expandedTexts, undefinedVariables } from './dockerfile/lint.ts';
 import { expandWord } from './dockerfile/words.ts';
 import { stageNamed, type StageNode } from './graph.ts';
 import { storeImage } from './layer.ts';
@@ -138,7 +138,7 @@ export class StageRun {
     }
     if (named?.kind === 'tree') throw invalid(`named context ${name} holds files and cannot be the base of a stage`);
     if (name === 'scratch' && !named) {
-      this.state = scratchState(platform ? parsePlatform(platform) : build.platform, build.now());
+      this.state = scratchState(platform ? parsePlatform(platform) : build.platform, build.now(), build.request.style);
     } else {
       const image = await build.resolveImage(
         named?.reference ?? name,
@@ -174,7 +174,17 @@ export class StageRun {
     }
   }
 
+  /** A label given beside the file is on no line. */
+  #warnOfUnset(step: Instruction): void {
+    const texts = step.line ? expandedTexts(step).filter((text) => text.includes('$')) : [];
+    if (!texts.length) return;
+    const set = (this.state.config.Env ?? []).map((entry) => entry.slice(0, entry.indexOf('=')));
+    const known = new Set([...set, ...this.args.values.keys()]);
+    this.build.warn(texts.flatMap((text) => undefinedVariables(text, this.escape, known, step.line)));
+  }
+
   async #perform(step: Instruction): Promise<void> {
+    this.#warnOfUnset(step);
     switch (step.kind) {
       case 'arg':
         return this.#arg(step);
@@ -187,11 +197,11 @@ export class StageRun {
         return layerStep(this, step, workdirStep(this, step));
       case 'maintainer':
         this.state = { ...this.state, author: this.expand(step.text) };
-        return this.#configure(step, this.state.config, `MAINTAINER ${step.text}`);
+        return this.#configure(step, { config: this.state.config, text: `MAINTAINER ${step.text}` });
       default: {
         const change = applyInstruction(this.state.config, step, this.words, this.state);
         if (!change) throw invalid(`${step.kind.toUpperCase()} is not allowed here`);
-        await this.#configure(step, change.config, change.text);
+        await this.#configure(step, change);
         if (step.kind === 'cmd') this.state = { ...this.state, cmdSet: true };
       }
     }
@@ -199,24 +209,33 @@ export class StageRun {
 
   async #arg(step: Extract<Instruction, { kind: 'arg' }>): Promise<void> {
     const texts: string[] = [];
+    const written: string[] = [];
     for (const { key, value } of step.args) {
       const name = this.expand(key);
+      const fallback = value === undefined ? undefined : this.expand(value);
       this.build.declared(name);
-      this.args = this.args.declare(name, value === undefined ? undefined : this.expand(value));
+      this.args = this.args.declare(name, fallback);
       const result = this.args.values.get(name);
       texts.push(result === undefined ? name : `${name}=${result}`);
+      written.push(fallback === undefined ? name : `${name}=${fallback}`);
     }
-    await this.#configure(step, this.state.config, `ARG ${texts.join(' ')}`);
+    // The classic builder tells what is written, BuildKit what it comes to.
+    await this.#configure(step, {
+      config: this.state.config, text: `ARG ${written.join(' ')}`, kit: `ARG ${texts.join(' ')}`,
+    }); // prettier-ignore
   }
 
   /** A step without a layer. The classic builder makes an image of each, so that its id can be printed and found again. */
-  async #configure(step: Instruction, config: ImageRunConfig, text: string): Promise<void> {
+  async #configure(step: Instruction, change: Change): Promise<void> {
     const { style } = this.build.request;
+    const { config, text } = change;
     // BuildKit's steps depend on files and on what they themselves use of the configuration; ours of that style do too.
     const key = style === 'classic' ? digestOf([this.state.key, text, config]) : this.state.key;
-    const createdBy = configCreatedBy(style, this.state.config, text);
+    const createdBy = configCreatedBy(style, step.kind === 'shell' ? config : this.state.config, change);
+    // BuildKit's history has neither triggers nor labels given beside the file.
+    const untold = style === 'buildkit' && (step.kind === 'onbuild' || (step.kind === 'label' && !step.line));
     const next = (created: string, cached: boolean): StageState =>
-      advance(this.state, { key, config, created, createdBy, cached, style });
+      advance(this.state, { key, config, created, createdBy, cached, style, untold });
     if (style === 'buildkit') {
       this.state = next(this.state.created, true);
       return;

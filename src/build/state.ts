@@ -32,9 +32,9 @@ export interface StageState {
 const withPath = (env: readonly string[] = []): string[] =>
   env.some((entry) => entry.startsWith('PATH=')) ? [...env] : [...env, DEFAULT_PATH];
 
-export function scratchState(platform: Platform, created: string): StageState {
+export function scratchState(platform: Platform, created: string, style: Style): StageState {
   return {
-    config: { Env: withPath() },
+    config: { Env: withPath(), ...(style === 'buildkit' ? { WorkingDir: '/' } : {}) },
     history: [],
     layers: [],
     layerKeys: [],
@@ -78,6 +78,8 @@ export function advance(
     cached: boolean;
     style: Style;
     imageId?: string;
+    /** History does not tell it. */
+    untold?: boolean;
   },
 ): StageState {
   const entry: HistoryEntry = {
@@ -90,7 +92,7 @@ export function advance(
   return {
     ...state,
     config: step.config ?? state.config,
-    history: [...state.history, entry],
+    history: step.untold ? state.history : [...state.history, entry],
     layers: step.layer ? [...state.layers, step.layer] : state.layers,
     layerKeys: step.layer ? [...state.layerKeys, step.layerKey ?? ''] : state.layerKeys,
     created: step.layer || step.style === 'classic' ? step.created : state.created,
@@ -117,9 +119,13 @@ export function documentOf(
   };
 }
 
-/** `created_by` of a step that changes the configuration only. `text` has its variables expanded. */
-export function configCreatedBy(style: Style, config: ImageRunConfig, text: string): string {
-  if (style === 'buildkit') return text.startsWith('EXPOSE ') ? `EXPOSE [${text.slice(7)}]` : text;
+/** `created_by` of a step that changes the configuration only. */
+export function configCreatedBy(
+  style: Style,
+  config: ImageRunConfig,
+  { text, kit }: { text: string; kit?: string },
+): string {
+  if (style === 'buildkit') return kit ?? text;
   // Two blanks: the classic builder joins its marker and the text as separate words.
   const glue = text.startsWith('WORKDIR ') ? '#(nop)' : '#(nop) ';
   return [...(config.Shell ?? DEFAULT_SHELL), glue, text].join(' ');

@@ -63,6 +63,7 @@ function wantedOf(stage: StageRun, step: CopyStep): Wanted {
       sources: sources.filter((source) => !isRemote(source)),
       excludes: step.excludes.map((pattern) => stage.expand(pattern)),
       parents: step.parents,
+      emptyGlobs: stage.build.request.style === 'buildkit',
     },
     remote: sources.filter(isRemote),
     dest: destination(stage, written),
@@ -148,12 +149,7 @@ function classicHash(digest: Digested | undefined, keys: readonly string[]): str
 
 const flagsOf = (wanted: Wanted): string => {
   const { step, chown, chmod } = wanted;
-  return [
-    step.from && `--from=${step.from} `,
-    chown && `--chown=${chown} `,
-    chmod && `--chmod=${chmod} `,
-    step.link && '--link ',
-  ]
+  return [step.parents && '--parents ', chown && `--chown=${chown} `, chmod && `--chmod=${chmod} `]
     .filter(Boolean)
     .join('');
 };
@@ -174,13 +170,13 @@ const optionsOf = ({ wanted: { step, dest, chown, chmod, selection } }: Gathered
 
 function createdByOf(stage: StageRun, { wanted }: Gathered, hash: string): string {
   const { style } = stage.build.request;
-  const { step, selection, remote, chown, dest, written, keyword } = wanted;
+  const { step, selection, remote, chown, written, keyword } = wanted;
   const classic = style === 'classic';
   return copyCreatedBy(style, stage.state.config, {
     keyword,
     flags: classic ? (chown ? `--chown=${chown} ` : '') : flagsOf(wanted),
     sources: [...selection.sources, ...remote, ...step.heredocs.map(({ name }) => `<<${name}`)],
-    dest: classic ? dest : written,
+    dest: written,
     hash,
   });
 }

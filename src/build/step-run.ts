@@ -24,7 +24,7 @@ const LAST_WORDS = 4096;
 interface RunCommand {
   args: string[];
   /** A heredoc with its own interpreter, to be mounted and executed. */
-  script?: string;
+  script?: { path: string; content: string };
 }
 
 export function runCommand(command: Command, state: StageState): RunCommand {
@@ -36,7 +36,10 @@ export function runCommand(command: Command, state: StageState): RunCommand {
     const bodies = command.heredocs.map(({ name, content }) => `${content}${name}`).join('\n');
     return { args: [...shell, `${command.shell}\n${bodies}`] };
   }
-  if (first!.content.startsWith('#!')) return { args: [`/dev/pipes/${first!.name}`], script: first!.content };
+  if (first!.content.startsWith('#!')) {
+    const path = `/dev/pipes/${first!.name}`;
+    return { args: [...shell, path], script: { path, content: first!.content } };
+  }
   return { args: [...shell, first!.content] };
 }
 
@@ -61,22 +64,38 @@ async function mountKeys(stage: StageRun, mounts: readonly RunMount[]): Promise<
 }
 
 export async function runStep(stage: StageRun, step: RunStep): Promise<LayerStep> {
-  if (step.security && step.security !== 'sandbox')
-    throw invalid(`security mode ${JSON.stringify(step.security)} is not allowed in builds`);
+  const insecure = isInsecure(stage, step);
   if (step.devices.length) throw invalid('devices are not allowed in builds');
   const network = networkOf(stage, step);
   const mounts = step.mounts.map((text) => parseMount(text, (value) => stage.expand(value)));
   const command = runCommand(step.command, stage.state);
   if (!command.args.length) throw invalid('RUN requires at least one argument');
-  const { recorded, hidden } = stage.args.forRun(stage.state.config);
+  const { recorded, hidden } = stage.args.forRun(stage.state.config, stage.build.request.style);
   const { Env, User = '', WorkingDir = '' } = stage.state.config;
-  const key = digestOf([command, recorded, network, Env, User, WorkingDir, await mountKeys(stage, mounts)]);
+  const key = digestOf([
+    command,
+    recorded,
+    network,
+    Env,
+    User,
+    WorkingDir,
+    await mountKeys(stage, mounts),
+    ...(insecure ? ['insecure'] : []),
+  ]);
   return {
     key,
     config: stage.state.config,
     createdBy: runCreatedBy(stage.build.request.style, recorded, command.args),
-    make: (store) => perform(stage, { step, command, mounts, network, env: recorded, hidden }, store),
+    make: (store) => perform(stage, { step, command, mounts, network, insecure, env: recorded, hidden }, store),
   };
+}
+
+function isInsecure(stage: StageRun, step: RunStep): boolean {
+  const asked = (step.security && stage.expand(step.security)) || 'sandbox';
+  if (asked !== 'sandbox' && asked !== 'insecure') throw invalid(`security ${JSON.stringify(asked)} is not valid`);
+  if (asked === 'insecure' && !stage.build.request.limits.allowInsecure)
+    throw invalid('security.insecure is not allowed: build with --allow security.insecure');
+  return asked === 'insecure';
 }
 
 function networkOf(stage: StageRun, step: RunStep): string {
@@ -95,6 +114,7 @@ interface Run {
   command: RunCommand;
   mounts: RunMount[];
   network: string;
+  insecure: boolean;
   env: string[];
   /** Proxies, which may hold a password. */
   hidden: string[];
@@ -189,19 +209,20 @@ export async function removeStep({ steps, containers, log }: BuildDeps, id: stri
 
 async function hostConfigOf(
   stage: StageRun,
-  { command, network }: Run,
+  { command, network, insecure }: Run,
   opened: OpenMounts,
 ): Promise<Record<string, unknown>> {
   const { limits } = stage.build.request;
   const mounts = [...opened.mounts];
-  if (command.script !== undefined) {
+  if (command.script) {
     const directory = await mkdtemp(join(stage.build.directory, 'script-'));
     const path = join(directory, 'script');
-    await writeFile(path, command.script);
+    await writeFile(path, command.script.content);
     await chmod(path, 0o755);
-    mounts.push({ Type: 'bind', Source: path, Target: command.args[0]!, ReadOnly: true });
+    mounts.push({ Type: 'bind', Source: path, Target: command.script.path, ReadOnly: true });
   }
-  return { ...limits.hostConfig, NetworkMode: network, LogConfig: { Type: 'none' }, Mounts: mounts };
+  const privileged = insecure ? { Privileged: true } : {};
+  return { ...limits.hostConfig, ...privileged, NetworkMode: network, LogConfig: { Type: 'none' }, Mounts: mounts };
 }
 
 /** Says what failed and how to look around in what was built so far. */

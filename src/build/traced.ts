@@ -38,6 +38,7 @@ export function tracedBuild(buildkit: BuildKit, input: TracedBuild): AsyncIterab
   const fromBody = !input.remote;
   const overrides: Partial<BuildRequest> = {
     ...input.request,
+    inlineCache: input.request.buildArgs.BUILDKIT_INLINE_CACHE === '1',
     ...(fromBody
       ? { receive: (directory, signal) => receiveTar(input.body, directory, input.dockerfile, signal) }
       : {}),

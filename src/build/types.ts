@@ -1,6 +1,7 @@
 /** What a build is asked for and what it tells while it runs: the border between the engine and its two fronts. */
 import type { Image, ImageRunConfig, RegistryAuth } from '../image/port.ts';
 import type { Platform } from './args.ts';
+import type { Warning } from './dockerfile/lint.ts';
 import type { Tree } from './files/select.ts';
 
 /** How history is written: as dockerd's classic builder or as BuildKit does. */
@@ -9,8 +10,8 @@ export type Style = 'classic' | 'buildkit';
 export interface BuildInput {
   dockerfile: string;
   dockerfileName: string;
-  /** Undefined when the Dockerfile came alone. */
-  context?: Tree;
+  /** Undefined when the Dockerfile came alone. May unpack it when first asked. */
+  context?: () => Promise<Tree>;
 }
 
 /** Where a name in FROM, --from or a mount's from leads beside stages and images. */
@@ -23,6 +24,8 @@ export interface RunLimits {
   network: string;
   /** The client allows steps to ask for the host's network themselves. */
   allowHostNetwork?: boolean;
+  /** And for `RUN --security=insecure`, which is a privileged container. */
+  allowInsecure?: boolean;
 }
 
 /** What only a client with a session can give. */
@@ -36,6 +39,8 @@ export interface BuildRequest {
   style: Style;
   /** Receives the Dockerfile and the context into `directory`, which is removed after the build. */
   receive: (directory: string, signal: AbortSignal) => Promise<BuildInput>;
+  /** Called at the end, before the directory is removed: takes out of it what is worth keeping. */
+  release?: () => void;
   tags: string[];
   target: string;
   buildArgs: Record<string, string | null>;
@@ -47,6 +52,8 @@ export interface BuildRequest {
   pull: boolean;
   /** Images whose layers may serve as cache; more than none restricts the cache to them, as dockerd has it. */
   cacheFrom: string[];
+  /** The image carries the keys of its layers, for `cacheFrom` elsewhere. */
+  inlineCache?: boolean;
   squash: boolean;
   /** Keep the containers of RUN steps. */
   keepContainers: boolean;
@@ -87,7 +94,8 @@ export type BuildEvent =
   | { type: 'fail'; vertex: Vertex; error: Error }
   | { type: 'stage-end'; stage: number; imageId: string }
   | { type: 'note'; text: string; vertex?: Vertex }
-  | { type: 'warning'; text: string };
+  | { type: 'warning'; text: string }
+  | { type: 'lint'; warning: Warning };
 
 export interface BuildResult {
   image: Image;

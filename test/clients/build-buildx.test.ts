@@ -112,6 +112,39 @@ describe.skipIf(!plugin)('buildx', () => {
     expect([tar.code, readFileSync(join(cwd, 'out.tar')).includes('ustar')]).toEqual([0, true]);
   });
 
+  test('checks are shown as warnings, and fail the build where the file says so', () => {
+    const text = 'FROM busybox AS Base\nENV A=$NOPE\nCMD echo x';
+    const { stderr, code } = buildx({ Dockerfile: text }, ['build', '--progress=plain', '.']);
+    expect(code).toBe(0);
+    for (const warning of [
+      '3 warnings found',
+      "StageNameCasing: Stage name 'Base' should be lowercase (line 1)",
+      "UndefinedVar: Usage of undefined variable '$NOPE' (line 2)",
+      'JSONArgsRecommended: JSON arguments recommended for CMD',
+    ])
+      expect(stderr).toContain(warning);
+    const strict = buildx({ Dockerfile: `# check=skip=StageNameCasing,JSONArgsRecommended;error=true\n${text}` }, [
+      'build',
+      '.',
+    ]);
+    expect([strict.code, strict.stderr.includes('lint violation found for rules: UndefinedVar')]).toEqual([1, true]);
+  });
+
+  test('a privileged step needs the word of the client, an inline cache goes along in the image', () => {
+    const files = {
+      Dockerfile:
+        '# syntax=docker/dockerfile:1-labs\nFROM busybox\nRUN --security=insecure grep CapEff /proc/self/status',
+    };
+    expect(buildx(files, ['build', '.']).stderr).toContain('security.insecure is not allowed');
+    const allowed = buildx(files, ['build', '--progress=plain', '--allow', 'security.insecure', '.']);
+    expect([allowed.code, /CapEff:\s*[0-9a-f]*ff\n/.test(allowed.stderr)]).toEqual([0, true]);
+    const cached = { Dockerfile: 'FROM busybox\nCOPY f /f\nRUN cat /f > /g', f: 'inline' };
+    expect(buildx(cached, ['build', '--cache-to', 'type=inline', '-t', 'inline:1', '.']).code).toBe(0);
+    expect(daemon.ok('builder', 'prune', '-af')).toContain('Total');
+    const again = buildx(cached, ['build', '--progress=plain', '--cache-from', 'type=registry,ref=inline:1', '.']);
+    expect([again.code, again.stderr.match(/CACHED/g)?.length]).toEqual([0, 2]);
+  });
+
   test('a failing step is shown with its output and the way in', () => {
     const { stderr, code } = buildx({ Dockerfile: 'FROM busybox\nRUN echo the words; exit 3' }, [
       'build',

@@ -1,12 +1,13 @@
 /** The classic front of the build engine through the docker CLI, with a real daemon and real containers for RUN. */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type BuildCase, CASES } from '../fixtures/build/cases.ts';
-import { checkConfig, checkFiles, checkHistory } from '../fixtures/build/check.ts';
+import { type BuildCase, outcomeOf } from '../fixtures/build/case.ts';
+import { CASES } from '../fixtures/build/cases.ts';
+import { checkBuilt } from '../fixtures/build/daemon-case.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { tarOf } from '../support/fixture-image.ts';
@@ -150,26 +151,7 @@ async function buildCase(one: BuildCase): Promise<void> {
   const refused = lines.find(({ error, message }) => error ?? message);
   if (one.fails) return expect(refused?.error ?? refused?.message).toMatch(one.fails);
   expect(refused).toBeUndefined();
-  const id = lines.findLast(({ aux }) => aux)!.aux!.ID;
-  const image = (await daemon.api('GET', `/images/${id}/json`)).json;
-  if (one.config) checkConfig(image.Config, one.config);
-  if (one.history) {
-    const history = (await daemon.api<{ CreatedBy: string }[]>('GET', `/images/${id}/history`)).json;
-    checkHistory(history.map(({ CreatedBy }) => ({ created_by: CreatedBy })).reverse(), one.history); // prettier-ignore
-  }
-  if (one.files) await checkExported(id, one);
-}
-
-async function checkExported(id: string, one: BuildCase): Promise<void> {
-  const root = mkdtempSync(join(directory, 'files-'));
-  const container = daemon.ok('create', id, 'nothing');
-  execFileSync(
-    'sh',
-    ['-c', 'nsenter "--net=$0" docker export "$1" | tar -x --same-owner -p -C "$2"', daemon.netns, container, root],
-    { env: { ...process.env, DOCKER_HOST: `unix://${daemon.socket}` } },
-  );
-  daemon.ok('rm', container);
-  checkFiles(root, one.files!);
+  await checkBuilt(daemon, lines.findLast(({ aux }) => aux)!.aux!.ID, outcomeOf(one, 'classic'), directory);
 }
 
 test('Dockerfiles of every feature, several at once, become what the reference says', async () => {

@@ -96,10 +96,16 @@ describe('build arguments', () => {
     });
     expect(new ArgScope(source, globals).lookup(() => undefined)('G')).toBeUndefined();
     expect(stage.lookup((name) => (name === 'A' ? 'env' : undefined))('A')).toBe('env');
-    expect(stage.forRun({ Env: ['G=env'] })).toEqual({
+    expect(stage.forRun({ Env: ['G=env'] }, 'classic')).toEqual({
       recorded: ['A=given', 'BUILDPLATFORM=linux/amd64', 'TARGETARCH=arm64'],
       hidden: ['HTTP_PROXY=p'],
     });
+    expect(stage.forRun({ Env: ['G=env'] }, 'buildkit').recorded).toEqual([
+      'A=given',
+      'G=env',
+      'TARGETARCH=arm64',
+      'BUILDPLATFORM=linux/amd64',
+    ]);
   });
 
   test('that nobody declared are told, but for the predefined ones', () => {

@@ -160,6 +160,60 @@ test('a directory comes as it is: modes, times, links, empty and large files', a
   expect(fs.readlinkSync(join(to, 'sub/symlink'))).toBe('../../outside');
 });
 
+test('of a directory that came before only what changed comes again', async () => {
+  const from = join(directory, 'from');
+  const write = (name: string, text: string): void => fs.writeFileSync(join(from, name), text);
+  fs.mkdirSync(join(from, 'sub'), { recursive: true });
+  for (const name of ['same', 'sub/same', 'changed', 'mode', 'gone', 'coarse']) write(name, name);
+  fs.utimesSync(join(from, 'coarse'), 1e9, 1e9);
+  const asked: string[] = [];
+  const session = await open(
+    silent().duplex(FileSync.method.diffCopy, async function* (received) {
+      const packets = new Queue<PacketInit>();
+      const names: string[] = [];
+      const watched = (async function* () {
+        for await (const packet of received) {
+          if (packet.type === Type.PACKET_REQ) asked.push(names[packet.id]!);
+          yield packet;
+        }
+      })();
+      const send = async (packet: PacketInit): Promise<void> => {
+        if (packet.stat) names.push(packet.stat.path);
+        packets.push(packet);
+      };
+      void sendTree(from, { received: watched, end: () => packets.end(), send });
+      yield* packets;
+    }),
+  );
+  const kept = join(directory, 'first');
+  await receiveDirectory(session, { name: 'context' }, kept, signal);
+  expect(asked.splice(0).length).toBe(6);
+  write('changed', 'CHANGED');
+  write('new', 'new');
+  fs.chmodSync(join(from, 'mode'), 0o755);
+  fs.rmSync(join(from, 'gone'));
+  const to = join(directory, 'second');
+  const { bytes } = await receiveDirectory(session, { name: 'context' }, to, signal, { kept });
+  // A time without a fraction is no proof that the content is the same.
+  expect(asked.splice(0).sort()).toEqual(['changed', 'coarse', 'mode', 'new']);
+  const texts = (root: string) =>
+    Object.fromEntries(
+      fs
+        .readdirSync(root, { recursive: true, encoding: 'utf8' })
+        .filter((name) => fs.statSync(join(root, name)).isFile())
+        .map((name) => [name, fs.readFileSync(join(root, name), 'utf8')]),
+    );
+  expect(texts(to)).toEqual(texts(from));
+  expect(bytes).toBe(Object.values(texts(from)).join('').length);
+  expect(fs.statSync(join(to, 'same')).ino).toBe(fs.statSync(join(kept, 'same')).ino);
+  expect(fs.readFileSync(join(kept, 'changed'), 'utf8')).toBe('changed');
+  // A copy that is being replaced by another build just now is no reason to fail.
+  await receiveDirectory(session, { name: 'context' }, join(directory, 'third'), signal, {
+    kept: join(directory, 'no'),
+  });
+  expect(asked.length).toBe(6);
+});
+
 const stat = (path: string, mode: number, more: object = {}) => ({
   path,
   mode: goModeOf(mode),

@@ -6,7 +6,7 @@ import { LLBBridge } from '../../generated/proto/buildkit/gateway_pb.ts';
 import { newId } from '../../lib/ids.ts';
 import { compileGlob } from '../patterns.ts';
 import { resolveIn, lstatOf } from '../files/resolve.ts';
-import { namesIn } from '../files/select.ts';
+import { namesIn } from '../files/names.ts';
 import type { Call, GrpcServer } from '../grpc/server.ts';
 import { errorOf } from '../grpc/status.ts';
 import { withRoot } from '../layer.ts';

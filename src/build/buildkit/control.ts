@@ -101,7 +101,8 @@ async function solve(front: BuildKit, request: SolveRequest, call: Call): Promis
     );
   const exports = request.cache?.exports.find(({ type }) => type !== 'inline');
   if (exports) throw notImplemented(`cache exporter ${JSON.stringify(exports.type)} is not supported by this daemon`);
-  const job = front.jobs.open(request.ref, request.session, request.entitlements);
+  const inlineCache = !!request.cache?.exports.some(({ type }) => type === 'inline');
+  const job = front.jobs.open(request.ref, request.session, { entitlements: request.entitlements, inlineCache });
   const cancel = (): void => job.cancel();
   call.signal.addEventListener('abort', cancel, { once: true });
   try {

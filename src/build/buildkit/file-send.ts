@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { join, posix } from 'node:path';
 import { unavailable } from '../../errors.ts';
 import { type Packet, Packet_PacketType as Type } from '../../generated/proto/fsutil/wire_pb.ts';
-import { namesIn } from '../files/select.ts';
+import { namesIn } from '../files/names.ts';
 import { goModeOf } from './file-mode.ts';
 
 export interface PacketInit {

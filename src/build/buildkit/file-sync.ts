@@ -1,6 +1,7 @@
 /**
  * Directories of the client, by fsutil over the session: it tells every entry, we ask for the files, bytes follow. The tree
- * is made by the layer extractor, so that nothing the client names lies outside of it.
+ * is made by the layer extractor, so that nothing the client names lies outside of it. A file that is in the copy of the last
+ * time already, by size, time, mode and owner, is linked from there and not asked for.
  */
 import fs from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -8,6 +9,7 @@ import { join } from 'node:path';
 import { unavailable } from '../../errors.ts';
 import { FileSync } from '../../generated/proto/buildkit/session_pb.ts';
 import { type Packet, Packet_PacketType as Type, type Stat } from '../../generated/proto/fsutil/wire_pb.ts';
+import { newId } from '../../lib/ids.ts';
 import { componentsOf, LayerExtractor } from '../../tar/extract.ts';
 import { tarHeader } from '../../tar/header.ts';
 import { lutimens } from '../../tar/utimens.ts';
@@ -48,15 +50,29 @@ function metadataOf({ name, excludes, follow }: DirectoryRequest): Metadata {
   return metadata;
 }
 
+const SECOND = 1_000_000_000n;
+
+/** The same file as far as its stat tells. A time of whole seconds does not tell enough: archives and some tools give all the same. */
+function isSame(old: fs.BigIntStats | undefined, stat: Stat): boolean {
+  return (
+    !!old?.isFile() && old.size === stat.size && old.mtimeNs === stat.modTime && stat.modTime % SECOND !== 0n &&
+    Number(old.mode & 0o7777n) === permissionsOfGoMode(stat.mode) && Number(old.uid) === stat.uid && Number(old.gid) === stat.gid
+  ); // prettier-ignore
+}
+
 /** Files whose bytes are on their way. */
 class Receiver {
   #root: string;
+  #kept: string | undefined;
   #extractor: LayerExtractor;
   #files = new Map<number, { path: string; fd?: number; modTime: bigint }>();
   #count = 0;
+  /** Of all files, whether they had to come or not. */
+  bytes = 0;
 
-  constructor(root: string) {
+  constructor(root: string, kept: string | undefined) {
     this.#root = root;
+    this.#kept = kept;
     this.#extractor = new LayerExtractor(root);
   }
 
@@ -79,10 +95,26 @@ class Receiver {
     );
     this.#extractor.done();
     if (isLink || !isRegularGoMode(stat.mode) || stat.size === 0n) return undefined;
-    const path = join(this.#root, ...componentsOf(stat.path));
+    const relative = join(...componentsOf(stat.path));
+    const path = join(this.#root, relative);
     if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isFile()) return undefined;
+    this.bytes += Number(stat.size);
+    if (this.#kept !== undefined && this.#reuse(join(this.#kept, relative), path, stat)) return undefined;
     this.#files.set(id, { path, modTime: stat.modTime });
     return id;
+  }
+
+  /** Puts the kept file in place of the empty one. A kept copy may be replaced by another build's meanwhile. */
+  #reuse(kept: string, path: string, stat: Stat): boolean {
+    const spare = `${path}.${newId().slice(0, 12)}`;
+    try {
+      if (!isSame(fs.lstatSync(kept, { bigint: true }), stat)) return false;
+      fs.linkSync(kept, spare);
+    } catch {
+      return false;
+    }
+    fs.renameSync(spare, path);
+    return true;
   }
 
   data(id: number, bytes: Uint8Array): void {
@@ -109,15 +141,21 @@ class Receiver {
   }
 }
 
-/** Takes a tree from whoever sends it, into `target`. `name` is for messages. */
+export interface ReceiveOptions {
+  /** A tree that this one may be much like. */
+  kept?: string;
+  transferred?: (bytes: number) => void;
+}
+
+/** Takes a tree from whoever sends it, into `target`. `name` is for messages. Answers the size of all its files. */
 export async function receiveDirectoryFrom(
   peer: Sending,
   target: string,
   name: string,
-  transferred: (bytes: number) => void = () => {},
-): Promise<void> {
+  options: ReceiveOptions = {},
+): Promise<{ bytes: number }> {
   await mkdir(target, { recursive: true });
-  const receiver = new Receiver(target);
+  const receiver = new Receiver(target, options.kept);
   let isListed = false;
   const finishIfComplete = async (): Promise<void> => {
     if (isListed && receiver.isIdle) await peer.send({ type: Type.PACKET_FIN });
@@ -134,7 +172,7 @@ export async function receiveDirectoryFrom(
         }
         case Type.PACKET_DATA:
           receiver.data(packet.id, packet.data);
-          transferred(packet.data.length);
+          options.transferred?.(packet.data.length);
           if (!packet.data.length) await finishIfComplete();
           break;
         case Type.PACKET_FIN:
@@ -147,6 +185,7 @@ export async function receiveDirectoryFrom(
       }
     }
     receiver.finish();
+    return { bytes: receiver.bytes };
   } finally {
     receiver.close();
   }
@@ -158,11 +197,11 @@ export async function receiveDirectory(
   request: DirectoryRequest,
   target: string,
   signal: AbortSignal,
-  transferred?: (bytes: number) => void,
-): Promise<void> {
+  options?: ReceiveOptions,
+): Promise<{ bytes: number }> {
   const call = session.client.open(FileSync.method.diffCopy, { metadata: metadataOf(request), signal });
   try {
-    await receiveDirectoryFrom(call, target, request.name, transferred);
+    return await receiveDirectoryFrom(call, target, request.name, options);
   } finally {
     call.cancel();
   }

@@ -101,9 +101,18 @@ export class BuildKit {
       signal,
       onEvent: (event) => progress.on(event),
       within: (name, work) => progress.within(name, work),
+      kept: this.builds.deps.cache,
     });
-    const allowHostNetwork = job.entitlements.includes('network.host');
-    const build = this.builds.start({ ...request, limits: { ...request.limits, allowHostNetwork }, ...overrides });
+    const allowed = {
+      allowHostNetwork: job.entitlements.includes('network.host'),
+      allowInsecure: job.entitlements.includes('security.insecure'),
+    };
+    const build = this.builds.start({
+      ...request,
+      inlineCache: request.inlineCache || job.inlineCache,
+      limits: { ...request.limits, ...allowed },
+      ...overrides,
+    });
     const cancel = (): void => build.cancel();
     signal.addEventListener('abort', cancel, { once: true });
     try {

@@ -1,4 +1,5 @@
 /** The Dockerfile frontend's attributes, as buildx sends them, to a build request of ours. */
+import { mkdirSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid, notImplemented } from '../../errors.ts';
@@ -9,7 +10,7 @@ import type { Tree } from '../files/select.ts';
 import type { BuildRequest, NamedContext, RunLimits } from '../types.ts';
 import { clientServices, credentials } from './client-services.ts';
 import type { Within } from './progress.ts';
-import { receiveInput, receiveTree } from './receive.ts';
+import { receiveInput, type Receiving, receiveTree } from './receive.ts';
 import type { Session } from './sessions.ts';
 
 type Attributes = Readonly<Record<string, string>>;
@@ -82,7 +83,7 @@ async function remoteTree(url: string, directory: string, signal: AbortSignal): 
     dockerfileOptional: true,
   });
   if (!input.context) throw invalid(`named context ${url} is not a directory or an archive`);
-  return input.context;
+  return input.context();
 }
 
 export interface FrontendBuild {
@@ -92,10 +93,11 @@ export interface FrontendBuild {
   signal: AbortSignal;
   onEvent: BuildRequest['onEvent'];
   within: Within;
+  kept: Receiving['kept'];
 }
 
 /** Errors: notImplemented for what the frontend is asked for beside building, and for several platforms. */
-export function frontendRequest({ attributes, session, signal, onEvent, within }: FrontendBuild): BuildRequest {
+export function frontendRequest({ attributes, session, signal, onEvent, within, kept }: FrontendBuild): BuildRequest {
   if (attributes.requestid)
     throw notImplemented(`the Dockerfile frontend here only builds; ${attributes.requestid} is not supported`);
   const platforms = wordsOf(attributes.platform);
@@ -103,11 +105,19 @@ export function frontendRequest({ attributes, session, signal, onEvent, within }
     throw notImplemented('multi-platform builds are not supported by this daemon; build one platform at a time');
   const noCache = attributes['no-cache'];
   const workspace = { directory: '' };
+  const atEnd: (() => void)[] = [];
+  const receiving = async (directory: string, receiveSignal: AbortSignal): Promise<Receiving> => ({
+    attributes, session: await session(), directory, signal: receiveSignal, within, kept, atEnd,
+  }); // prettier-ignore
   return {
     style: 'buildkit',
     receive: async (directory, receiveSignal) => {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
       workspace.directory = directory;
-      return receiveInput({ attributes, session: await session(), directory, signal: receiveSignal, within });
+      return receiveInput(await receiving(directory, receiveSignal));
+    },
+    release: () => {
+      for (const end of atEnd.splice(0)) end();
     },
     tags: [],
     target: attributes.target ?? '',
@@ -118,16 +128,13 @@ export function frontendRequest({ attributes, session, signal, onEvent, within }
     noCacheStages: wordsOf(noCache),
     pull: attributes['image-resolve-mode'] === 'pull',
     cacheFrom: cacheFrom(attributes),
+    inlineCache: attributes['build-arg:BUILDKIT_INLINE_CACHE'] === '1',
     squash: false,
     keepContainers: false,
     limits: limitsOf(attributes),
     contexts: namedContexts(
       attributes,
-      async (name, treeSignal) =>
-        receiveTree(
-          { attributes, session: await session(), directory: workspace.directory, signal: treeSignal, within },
-          name,
-        ),
+      async (name, treeSignal) => receiveTree(await receiving(workspace.directory, treeSignal), name),
       () => workspace.directory,
     ),
     services: clientServices(session, signal),

@@ -7,11 +7,18 @@ import type { Clock } from '../../lib/clock.ts';
 import type { BuildResult } from '../types.ts';
 import { Progress } from './progress.ts';
 
+export interface JobOptions {
+  entitlements?: readonly string[];
+  inlineCache?: boolean;
+}
+
 export class Job {
   readonly ref: string;
   readonly session: string;
   /** What the client allows beyond the sandbox, as "network.host". */
   readonly entitlements: readonly string[];
+  /** The image carries the keys of its layers. */
+  readonly inlineCache: boolean;
   readonly progress: Progress;
   readonly controller = new AbortController();
   /** Finished builds by the ids that the client knows them by. */
@@ -21,10 +28,11 @@ export class Job {
   #return!: (id: string | undefined) => void;
   #fail!: (error: unknown) => void;
 
-  constructor(ref: string, session: string, clock: Clock, entitlements: readonly string[] = []) {
+  constructor(ref: string, session: string, clock: Clock, asked: JobOptions = {}) {
     this.ref = ref;
     this.session = session;
-    this.entitlements = entitlements;
+    this.entitlements = asked.entitlements ?? [];
+    this.inlineCache = asked.inlineCache ?? false;
     this.progress = new Progress(ref, clock);
     this.returned = new Promise((resolve, reject) => {
       this.#return = resolve;
@@ -65,8 +73,8 @@ export class Jobs {
     this.#clock = clock;
   }
 
-  open(ref: string, session: string, entitlements?: readonly string[]): Job {
-    const job = new Job(ref, session, this.#clock, entitlements);
+  open(ref: string, session: string, asked?: JobOptions): Job {
+    const job = new Job(ref, session, this.#clock, asked);
     this.#jobs.set(ref, job);
     for (const look of [...this.#waiting]) look();
     return job;

@@ -4,6 +4,7 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { StatusResponseSchema, type StatusResponse, VertexSchema } from '../../generated/proto/buildkit/control_pb.ts';
 import type { Clock } from '../../lib/clock.ts';
+import { shortOf, urlOf } from '../dockerfile/lint.ts';
 import { Queue } from '../queue.ts';
 import type { BuildEvent, Vertex } from '../types.ts';
 
@@ -147,6 +148,10 @@ export class Progress {
       case 'warning':
         this.#tell({ warnings: [{ level: 1n, short: Buffer.from(event.text) }] });
         return;
+      case 'lint':
+        return this.#tell({
+          warnings: [{ level: 1n, short: Buffer.from(shortOf(event.warning)), url: urlOf(event.warning) }],
+        });
       default:
         return;
     }

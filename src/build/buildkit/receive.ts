@@ -2,9 +2,10 @@
 import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid, notImplemented } from '../../errors.ts';
-import { readContext, readTextIn, receiveRemote, unpackInto } from '../context.ts';
+import { readDirectory, readTextIn, receiveRemote, unpackInto } from '../context.ts';
 import { isGit, isHttp } from '../fetch.ts';
 import type { Tree } from '../files/select.ts';
+import type { BuildCache } from '../cache.ts';
 import { readIgnoreFile } from '../patterns.ts';
 import type { BuildInput } from '../types.ts';
 import { uploaded } from './client-services.ts';
@@ -20,11 +21,31 @@ export interface Receiving {
   signal: AbortSignal;
   /** Shows a part of the receiving as a step. */
   within: Within;
+  /** Directories of clients as they last came. */
+  kept: Pick<BuildCache, 'local' | 'keepLocal'>;
+  /** Run at the build's end, while its directory is still there. */
+  atEnd: (() => void)[];
 }
 
 /** A directory of the client, shown as a step with the bytes that came. */
-async function shown(to: Receiving, title: string, request: DirectoryRequest, target: string): Promise<void> {
-  await to.within(title, (transferred) => receiveDirectory(to.session, request, target, to.signal, transferred));
+async function shown(
+  to: Receiving,
+  title: string,
+  request: DirectoryRequest,
+  target: string,
+  kept?: string,
+): Promise<number> {
+  const { bytes } = await to.within(title, (transferred) =>
+    receiveDirectory(to.session, request, target, to.signal, { transferred, kept }),
+  );
+  return bytes;
+}
+
+/** The same for a directory that may be large: only what changed since the last build comes, and it is kept for the next. */
+async function shownAndKept(to: Receiving, title: string, request: DirectoryRequest, target: string): Promise<void> {
+  const id = `${to.session.sharedKey}/${request.name}`;
+  const size = await shown(to, title, request, target, to.kept.local(id));
+  to.atEnd.push(() => to.kept.keepLocal(id, target, { description: `local source for ${request.name}`, size }));
 }
 
 async function ignoreRules(to: Receiving, name: string, title: string): Promise<string[]> {
@@ -37,7 +58,7 @@ async function ignoreRules(to: Receiving, name: string, title: string): Promise<
 export async function receiveTree(to: Receiving, name: string): Promise<Tree> {
   const ignore = await ignoreRules(to, name, `[context ${name}] load .dockerignore`);
   const root = await mkdtemp(join(to.directory, 'local-'));
-  await shown(to, `[context ${name}] load from client`, { name, excludes: ignore }, root);
+  await shownAndKept(to, `[context ${name}] load from client`, { name, excludes: ignore }, root);
   return { root, ignore };
 }
 
@@ -51,7 +72,7 @@ export async function receiveInput(to: Receiving): Promise<BuildInput> {
     await within('[internal] load remote build context', () =>
       unpackInto(uploaded(to.session, `/${upload[1]}`, signal), root, signal),
     );
-    return readContext(root, filename);
+    return readDirectory(root, filename);
   }
   if (!context || context.startsWith('local:')) return receiveLocal(to, filename, context.slice('local:'.length));
   if (!isHttp(context) && !isGit(context)) throw notImplemented(`${context} is no context that this daemon can use`);
@@ -82,6 +103,6 @@ async function receiveLocal(to: Receiving, filename: string, local: string): Pro
   const name = local || (to.attributes.contextkey ?? 'context');
   const ignore = own === undefined ? await ignoreRules(to, name, '[internal] load .dockerignore') : readIgnoreFile(own);
   const root = join(to.directory, 'context');
-  await shown(to, '[internal] load build context', { name, excludes: ignore }, root);
-  return { dockerfile, dockerfileName: filename, context: { root, ignore } };
+  await shownAndKept(to, '[internal] load build context', { name, excludes: ignore }, root);
+  return { dockerfile, dockerfileName: filename, context: async () => ({ root, ignore }) };
 }

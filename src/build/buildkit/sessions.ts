@@ -8,6 +8,8 @@ import { GrpcClient } from '../grpc/client.ts';
 
 export interface Session {
   id: string;
+  /** The same for all sessions of one client with one directory; '' when it does not say. */
+  sharedKey: string;
   client: GrpcClient;
   supports(service: string, method: string): boolean;
 }
@@ -40,6 +42,7 @@ export class Sessions {
     const client = new GrpcClient(connection);
     const session: Session = {
       id,
+      sharedKey: listOf(headers, 'x-docker-expose-session-sharedkey')[0] ?? '',
       client,
       supports: (service, method) => methods.has(`/${service}/${method}`.toLowerCase()),
     };

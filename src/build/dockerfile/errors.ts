@@ -19,12 +19,17 @@ function distance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-/** ` (did you mean X?)` for the nearest option, or nothing when none is near. */
-export function suggestion(word: string, options: readonly string[]): string {
+/** The option that was probably meant, if one is near. */
+export function nearest(word: string, options: Iterable<string>): string | undefined {
   const lower = word.toLowerCase();
-  const best = options
+  const best = [...options]
     .map((option) => ({ option, far: distance(lower, option.toLowerCase()) }))
     .sort((a, b) => a.far - b.far)[0];
-  if (!best || best.far > Math.max(1, Math.floor(best.option.length / 2))) return '';
-  return ` (did you mean ${best.option}?)`;
+  return best && best.far <= Math.max(1, Math.floor(best.option.length / 2)) ? best.option : undefined;
+}
+
+/** ` (did you mean X?)`, or nothing when no option is near. */
+export function suggestion(word: string, options: readonly string[]): string {
+  const near = nearest(word, options);
+  return near === undefined ? '' : ` (did you mean ${near}?)`;
 }

@@ -79,6 +79,8 @@ class Expander {
   #escape: string;
   #lookup: Lookup;
   #depth = 0;
+  /** Told of each variable that nothing is said of for the case that it is not set. */
+  onPlain: (name: string) => void = () => {};
   /** Where words may be split: [start, end) of unquoted text in the output, collected for `expandToWords`. */
   readonly parts: { text: string; quoted: boolean }[] = [];
 
@@ -188,6 +190,7 @@ class Expander {
     this.#at++;
     if (this.#text[this.#at] !== '{') {
       const name = this.#name();
+      if (name) this.onPlain(name);
       return name ? (this.#lookup(name) ?? '') : '$';
     }
     this.#at++;
@@ -203,6 +206,7 @@ class Expander {
   #braced(name: string): string {
     const value = this.#lookup(name);
     const char = this.#text[this.#at];
+    if (char !== undefined && '}#%/'.includes(char)) this.onPlain(name);
     switch (char) {
       case undefined:
         return this.#fail('syntax error: missing }');
@@ -265,6 +269,19 @@ class Expander {
     if (set) return value!;
     return this.#fail(`${name}: ${word || 'not allowed to be unset'}`);
   }
+}
+
+/** Names of the variables that a text needs to be set. Nothing for a text that cannot be read. */
+export function variablesIn(text: string, escape: string): string[] {
+  const names = new Set<string>();
+  const expander = new Expander(text, escape, () => '');
+  expander.onPlain = (name) => names.add(name);
+  try {
+    expander.read('');
+  } catch {
+    return [];
+  }
+  return [...names];
 }
 
 /** Expands variables and removes quotes: the text stays one word. */

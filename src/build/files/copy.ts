@@ -9,7 +9,8 @@ import { lsetxattr, mknod, readXattrs } from '../../host/ffi.ts';
 import { lutimens } from '../../tar/utimens.ts';
 import { applyMode, type ModeChange } from './mode.ts';
 import { components, lstatOf, resolveIn } from './resolve.ts';
-import { Filter, namesIn, type Picked, select, type Selection, type Tree } from './select.ts';
+import { namesIn, native, nativeNul } from './names.ts';
+import { Filter, type Picked, select, type Selection, type Tree } from './select.ts';
 
 export interface Owner {
   uid: number;
@@ -51,7 +52,11 @@ class Copier {
       throw invalid(
         `When using ${keyword} with more than one source file, the destination must be a directory and end with a /`,
       );
-    for (const one of picked) this.#one(one, intoDirectory);
+    for (const one of picked) {
+      // Names of one file are links of each other where they are copied together, not where each is asked for.
+      this.#links.clear();
+      this.#one(one, intoDirectory);
+    }
   }
 
   #one(picked: Picked, intoDirectory: boolean): void {
@@ -90,7 +95,7 @@ class Copier {
       if (lstatOf(join(this.#task.root, place))) continue;
       this.#makeDirectories(place);
       this.#metadata(
-        fs.lstatSync(join(this.#task.tree.root, resolveIn(this.#task.tree.root, source))),
+        fs.lstatSync(native(join(this.#task.tree.root, resolveIn(this.#task.tree.root, source)))),
         join(this.#task.root, place),
       );
     }
@@ -106,10 +111,11 @@ class Copier {
       const stat = lstatOf(place);
       if (stat?.isDirectory()) continue;
       if (stat) throw invalid(`cannot create directory ${path}: ${part} is not a directory`);
-      fs.mkdirSync(place, 0o755);
-      fs.chmodSync(place, 0o755);
-      fs.lchownSync(place, owner.uid, owner.gid);
-      if (time !== undefined) fs.lutimesSync(place, time / 1000, time / 1000);
+      const made = native(place);
+      fs.mkdirSync(made, 0o755);
+      fs.chmodSync(made, 0o755);
+      fs.lchownSync(made, owner.uid, owner.gid);
+      if (time !== undefined) fs.lutimesSync(made, time / 1000, time / 1000);
     }
   }
 
@@ -118,7 +124,7 @@ class Copier {
     for (const name of namesIn(join(tree.root, source))) {
       const from = posix.join(source, name);
       const below = posix.join(relative, name);
-      const stat = fs.lstatSync(join(tree.root, from));
+      const stat = fs.lstatSync(native(join(tree.root, from)));
       const dropped = this.#filter.drops(from, below);
       if (dropped && !(stat.isDirectory() && this.#filter.mayHold(from, below))) continue;
       const to = posix.join(target, name);
@@ -133,11 +139,11 @@ class Copier {
     const existing = lstatOf(join(root, to));
     if (existing?.isSymbolicLink()) place = resolveIn(root, to);
     const there = lstatOf(join(root, place));
-    if (there && !there.isDirectory()) fs.rmSync(join(root, place));
+    if (there && !there.isDirectory()) fs.rmSync(native(join(root, place)));
     const made = !there?.isDirectory();
     // A dropped directory is walked for exceptions only, and made when one is found.
     if (made && dropped && !this.#holdsKept(from, below)) return;
-    if (made) fs.mkdirSync(join(root, place), { recursive: true });
+    if (made) fs.mkdirSync(native(join(root, place)), { recursive: true });
     this.#children(from, place, below);
     if (made || !dropped) this.#metadata(stat, join(root, place), join(this.#task.tree.root, from));
   }
@@ -156,32 +162,38 @@ class Copier {
     });
   }
 
-  #file(from: string, to: string, stat = fs.lstatSync(from)): void {
+  #file(from: string, to: string, stat = fs.lstatSync(native(from))): void {
     const existing = lstatOf(to);
     if (existing?.isDirectory())
       throw invalid(`cannot replace directory with file: ${to.slice(this.#task.root.length)}`);
-    if (existing) fs.unlinkSync(to);
+    if (existing) fs.unlinkSync(native(to));
     const key = `${stat.dev}:${stat.ino}`;
     const linked = stat.nlink > 1 ? this.#links.get(key) : undefined;
-    if (linked) return fs.linkSync(linked, to);
-    if (stat.isSymbolicLink()) fs.symlinkSync(fs.readlinkSync(from), to);
-    else if (stat.isFile()) fs.copyFileSync(from, to, fs.constants.COPYFILE_FICLONE | fs.constants.COPYFILE_EXCL);
+    if (linked) return fs.linkSync(native(linked), native(to));
+    if (stat.isSymbolicLink()) fs.symlinkSync(fs.readlinkSync(native(from), { encoding: 'buffer' }), native(to));
+    else if (stat.isFile())
+      fs.copyFileSync(native(from), native(to), fs.constants.COPYFILE_FICLONE | fs.constants.COPYFILE_EXCL);
     else if (stat.isSocket()) return;
-    else mknod(to, stat.mode, stat.rdev);
+    else mknod(nativeNul(to), stat.mode, stat.rdev);
     if (stat.nlink > 1) this.#links.set(key, to);
     this.#metadata(stat, to, from);
   }
 
   #metadata(stat: fs.Stats, to: string, from?: string): void {
     const { owner = stat, mode } = this.#task;
-    fs.lchownSync(to, owner.uid, owner.gid);
+    const place = native(to);
+    fs.lchownSync(place, owner.uid, owner.gid);
     if (!stat.isSymbolicLink())
-      fs.chmodSync(to, mode ? applyMode(mode, stat.mode, stat.isDirectory()) : stat.mode & 0o7777);
-    if (from && !this.#task.owner) {
-      for (const [name, value] of readXattrs(from))
-        if (!name.startsWith('trusted.overlay.')) lsetxattr(to, name, value);
+      fs.chmodSync(place, mode ? applyMode(mode, stat.mode, stat.isDirectory()) : stat.mode & 0o7777);
+    if (from) {
+      // What is uploaded may bring capabilities and words of users, but nothing that the system itself reads.
+      const isKept = this.#task.owner
+        ? /^(user\.(?!overlay\.)|security\.capability$)/
+        : /^(?!trusted\.overlay\.|user\.overlay\.)/;
+      for (const [name, value] of readXattrs(nativeNul(from)))
+        if (isKept.test(name)) lsetxattr(nativeNul(to), name, value);
     }
-    lutimens(Buffer.from(`${to}\0`), BigInt(Math.round(stat.mtimeMs * 1000)) * 1000n);
+    lutimens(nativeNul(to), BigInt(Math.round(stat.mtimeMs * 1000)) * 1000n);
   }
 }
 

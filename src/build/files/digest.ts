@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { join, posix } from 'node:path';
-import { Filter, namesIn, select, type Selection, type Tree } from './select.ts';
+import { linkTarget, namesIn, native } from './names.ts';
+import { Filter, select, type Selection, type Tree } from './select.ts';
 
 export interface Digested {
   digest: string;
@@ -19,7 +20,7 @@ const CHUNK = 1 << 18;
 
 function fileDigest(path: string): string {
   const hash = createHash('sha256');
-  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  const fd = fs.openSync(native(path), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
   try {
     const buffer = Buffer.allocUnsafe(CHUNK);
     for (let read = fs.readSync(fd, buffer); read > 0; read = fs.readSync(fd, buffer))
@@ -42,10 +43,10 @@ export function digestSelection(tree: Tree, selection: Selection, owners: boolea
   let bytes = 0;
   const visit = (path: string, name: string, relative: string): void => {
     const place = join(tree.root, path);
-    const stat = fs.lstatSync(place);
+    const stat = fs.lstatSync(native(place));
     const dropped = relative !== '' && filter.drops(path, relative);
     if (dropped && !(stat.isDirectory() && filter.mayHold(path, relative))) return;
-    const content = stat.isFile() ? fileDigest(place) : stat.isSymbolicLink() ? fs.readlinkSync(place) : '';
+    const content = stat.isFile() ? fileDigest(place) : stat.isSymbolicLink() ? linkTarget(place) : '';
     const owner = owners ? [stat.uid, stat.gid] : [];
     const line = JSON.stringify([
       name,

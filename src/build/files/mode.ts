@@ -35,7 +35,8 @@ export function applyMode(change: ModeChange, mode: number, directory: boolean):
     const [, given, operations] = CLAUSE.exec(clause)!;
     const who = !given || given.includes('a') ? 'ugo' : given;
     for (const [, operator, permissions] of operations!.matchAll(/([+\-=])([rwxXst]*)/g)) {
-      const bits = bitsOf(who, permissions!, result, directory);
+      // X looks at the mode as it was, as chmod(1p) has it.
+      const bits = bitsOf(who, permissions!, mode, directory);
       if (operator === '+') result |= bits;
       else if (operator === '-') result &= ~bits;
       else {

@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { invalid } from '../../errors.ts';
+import { linkTarget, native } from './names.ts';
 
 const MAX_LINKS = 255;
 
@@ -19,7 +20,15 @@ export function components(path: string): string[] {
   return parts;
 }
 
-export const lstatOf = (path: string): fs.Stats | undefined => fs.lstatSync(path, { throwIfNoEntry: false });
+/** Undefined when there is nothing, a file on the way to it included. */
+export function lstatOf(path: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(native(path), { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
 
 /**
  * The real place (relative to the root, no leading slash) of a path. Components that do not exist are kept as they are.
@@ -37,19 +46,13 @@ export function resolveIn(root: string, path: string, options: { followLast?: bo
     }
     const here = join(root, ...done, part);
     const last = todo.length === 0;
-    let stat: fs.Stats | undefined;
-    try {
-      stat = lstatOf(here);
-    } catch (error) {
-      // A file where a directory should be: whoever uses the path gets the clear error.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
-    }
+    const stat = lstatOf(here);
     if (!stat?.isSymbolicLink() || (last && options.followLast === false)) {
       done.push(part);
       continue;
     }
     if (++links > MAX_LINKS) throw invalid(`too many levels of symbolic links: ${path}`);
-    const target = fs.readlinkSync(here);
+    const target = linkTarget(here);
     if (target.startsWith('/')) done.length = 0;
     todo.push(
       ...target

@@ -1,8 +1,8 @@
 /** Which files of a source tree a COPY or ADD means: paths, globs, ignored and excluded names. */
-import fs from 'node:fs';
 import { join, posix } from 'node:path';
 import { notFound } from '../../errors.ts';
 import { compileGlob, isGlob, PathMatcher } from '../patterns.ts';
+import { namesIn } from './names.ts';
 import { components, lstatOf, resolveIn } from './resolve.ts';
 
 /** A tree files are taken from. All of it can cross to a worker thread. */
@@ -16,6 +16,8 @@ export interface Selection {
   sources: string[];
   excludes: string[];
   parents: boolean;
+  /** A pattern may fit nothing, as BuildKit has it. */
+  emptyGlobs?: boolean;
 }
 
 /** One thing to copy: `path` is its real place in the tree, `as` the name it was asked by. */
@@ -48,9 +50,6 @@ export class Filter {
     return this.#ignore.mustWalk(directory) || this.#exclude.mustWalk(relative);
   }
 }
-
-/** Names in order, so that digests and layers do not depend on the file system's. */
-export const namesIn = (directory: string): string[] => fs.readdirSync(directory).sort();
 
 /** Expands a glob component by component; links to directories are followed inside the root. */
 function expandGlob(tree: Tree, pattern: string): string[] {
@@ -106,6 +105,7 @@ export function select(tree: Tree, selection: Selection): Picked[] {
       ];
     });
     if (picked.length) return picked;
+    if (isGlob(source) && selection.emptyGlobs) return [];
     if (isGlob(source)) throw notFound(`no source files were specified: ${source}`, { code: 'no-source' });
     throw notFound(
       `file not found in build context or excluded by .dockerignore: stat ${clean || '/'}: file does not exist`,
