@@ -1,5 +1,6 @@
 /** What a container asks of the networks, made of its record. Pure. */
 import type { EndpointConfig, SandboxRequest } from '../network/port.ts';
+import { joinedContainer } from '../runtime/oci/docker-types.ts';
 import type { ContainerRecord } from './record.ts';
 import { parseLink } from './links.ts';
 import { modeNetwork } from './view.ts';
@@ -30,6 +31,12 @@ function modeOf({ config, hostConfig, networking }: ContainerRecord): string {
   return name in networking.EndpointsConfig ? name : (Object.keys(networking.EndpointsConfig)[0] ?? 'none');
 }
 
+/** Whose network is joined may have been made later, and is known by its name then. */
+function joinedMode(mode: string, resolve: ResolveLink): string {
+  const other = joinedContainer(mode);
+  return other === undefined ? mode : `container:${resolve(other) ?? other}`;
+}
+
 export function sandboxRequest(record: ContainerRecord, resolve: ResolveLink): SandboxRequest {
   const { config, hostConfig } = record;
   return {
@@ -37,7 +44,7 @@ export function sandboxRequest(record: ContainerRecord, resolve: ResolveLink): S
     name: record.name,
     hostname: config.Hostname,
     domainname: config.Domainname,
-    mode: modeOf(record),
+    mode: joinedMode(modeOf(record), resolve),
     endpoints: endpointsOf(record),
     exposedPorts: Object.keys(config.ExposedPorts ?? {}),
     portBindings: hostConfig.PortBindings,

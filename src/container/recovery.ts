@@ -139,7 +139,9 @@ export class Recovery {
   #start(records: readonly ContainerRecord[]): void {
     const { registry } = this.#deps;
     for (const record of records) {
-      const parents = parentsOf(record).filter((id) => registry.get(id)?.phase !== 'running');
+      const parents = parentsOf(record, (reference) => registry.find(reference)?.id).filter(
+        (id) => registry.get(id)?.phase !== 'running',
+      );
       if (!parents.length) {
         this.#startByPolicy(record);
         continue;

@@ -53,7 +53,7 @@ async function stopInOrder({ registry, effects }: Parts, containers: Containers,
   const stop = (record: ContainerRecord): Promise<void> => {
     const known = stops.get(record.id);
     if (known) return known;
-    const guests = running.filter((other) => parentsOf(other).includes(record.id));
+    const guests = running.filter((other) => parentsOf(other, effects.idOf).includes(record.id));
     const stopped = Promise.allSettled(guests.map(stop)).then(() => {
       const left = seconds < 0 ? seconds : Math.max(0, (end - effects.clock.now()) / 1000);
       return containers.stopForShutdown(record, left);

@@ -44,11 +44,9 @@ export function namespaceOf(deps: EffectDeps, work: Work, session: Session): Pro
 function requestOf(deps: EffectDeps, { record }: Work): SandboxRequest {
   const request = sandboxRequest(record, deps.idOf);
   const other = joinedContainer(request.mode);
-  if (other === undefined) return request;
-  // It may have been made after this container, which then knows it by name.
-  const id = deps.idOf(other);
-  if (!id) throw notFound(`joining network namespace of container: No such container: ${other}`);
-  return { ...request, mode: `container:${id}` };
+  if (other !== undefined && !deps.idOf(other))
+    throw notFound(`joining network namespace of container: No such container: ${other}`);
+  return request;
 }
 
 /** dockerd's words around what is wrong with a container's own network. */

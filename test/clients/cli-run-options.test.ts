@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RunResult, startDaemon, type TestDaemon } from '../support/daemon.ts';
+import { eventually } from '../support/eventually.ts';
 import { OptionCases } from './cli-options.ts';
 import { stopClean } from './stop-clean.ts';
 
@@ -316,6 +317,24 @@ describe('what is refused, in dockerd’s words', () => {
     expect(daemon.ok('ps', '-a', '--format', '{{.Names}} {{.Status}}')).toBe('stays Created');
     daemon.ok('rm', 'stays');
   });
+});
+
+test('a network, or the container whose network is joined, may be made later than the container', async () => {
+  daemon.ok('create', '--name', 'early', '--network', 'later', 'busybox', 'sleep', '1000');
+  daemon.ok('create', '--name', 'sharer', '--network', 'container:host-of', 'busybox', 'sleep', '1000');
+  daemon.ok('network', 'create', '--subnet', '10.81.0.0/24', 'later');
+  daemon.ok('run', '-d', '--name', 'host-of', '--network', 'later', 'busybox', 'sleep', '1000');
+  daemon.ok('start', 'early', 'sharer');
+  expect(daemon.ok('exec', 'early', 'ping', '-c1', '-w5', 'host-of')).toContain('1 packets received');
+  const namespaceOf = (name: string): string => daemon.ok('exec', name, 'readlink', '/proc/self/ns/net');
+  expect(namespaceOf('sharer')).toBe(namespaceOf('host-of'));
+  daemon.ok('restart', '-t', '0', 'host-of');
+  await eventually(() => namespaceOf('sharer') === namespaceOf('host-of'), { what: 'the sharer follows' });
+  await daemon.kill();
+  await daemon.restart();
+  expect(namespaceOf('sharer')).toBe(namespaceOf('host-of'));
+  daemon.ok('rm', '-f', 'early', 'sharer', 'host-of');
+  daemon.ok('network', 'rm', 'later');
 });
 
 test('no option of the CLI is without a case', () => {
