@@ -45,6 +45,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
   engineGauges(registry, source);
+  containerGauges(registry, source);
   reactorGauges(registry, source, delay);
   const count = counters(registry);
   const subscription = source.bus.facts$.subscribe({ next: count, error: () => {} });
@@ -96,17 +97,33 @@ function engineGauges(registry: Registry, { host, containers, daemonId, commit }
       this.set({ state: 'stopped' }, is('created', 'exited', 'dead', 'removing'));
     },
   });
+}
+
+/** Series of single containers, of those that ask for it and only so many. */
+function containerGauges(registry: Registry, { containers }: MetricsSource): void {
+  const registers = [registry];
+  const chosen = (): ContainerSample[] =>
+    containers()
+      .filter(({ labels }) => labels[METRICS_LABEL] === 'true')
+      .slice(0, MOST_SERIES);
   new Gauge({
     name: 'reactord_container_restarts',
-    help: `Restarts of containers labelled ${METRICS_LABEL}`,
+    help: `Restarts by the policy of containers labelled ${METRICS_LABEL}`,
     labelNames: ['id', 'name'],
     registers,
     collect() {
       this.reset();
-      const chosen = containers()
-        .filter(({ labels }) => labels[METRICS_LABEL] === 'true')
-        .slice(0, MOST_SERIES);
-      for (const { id, name, restarts } of chosen) this.set({ id: id.slice(0, 12), name }, restarts);
+      for (const { id, name, restarts } of chosen()) this.set({ id: id.slice(0, 12), name }, restarts);
+    },
+  });
+  new Gauge({
+    name: 'reactord_container_state',
+    help: `1 for the state of each container labelled ${METRICS_LABEL}`,
+    labelNames: ['id', 'name', 'state'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { id, name, state } of chosen()) this.set({ id: id.slice(0, 12), name, state }, 1);
     },
   });
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Store } from './port.ts';
 
 const EVERY_MS = 10 * 60_000;
+const FIRST_MS = 1000;
 const DAY_NANO = 86_400n * 1_000_000_000n;
 
 /** Starts looking; returns the stop. */
@@ -21,6 +22,7 @@ export function keepJournal(deps: { store: Store; clock: Clock; config: Config; 
     }
     cancel = clock.after(EVERY_MS, look);
   };
-  cancel = clock.after(EVERY_MS, look);
+  // Soon after the start, too: a daemon that never lives for ten minutes keeps to its limits as well.
+  cancel = clock.after(FIRST_MS, look);
   return () => cancel();
 }

@@ -331,6 +331,22 @@ describe('/events', () => {
     await reader.cancel();
   });
 
+  test('tells a reader that resumes before what is kept what is gone', async () => {
+    const parts = testApp();
+    for (let index = 1; index <= 20; index++) publish(parts, `n${index}`);
+    parts.store.journal.prune({ keep: 5, beforeNano: 0n });
+    const until = Date.now() / 1000 + 1;
+    const lines = async (after: number) =>
+      (await (await parts.app.request(`/events?after=${after}&until=${until}`)).text())
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { Action: string; Actor: { Attributes: object } });
+    const [lost, first] = await lines(3);
+    expect(lost).toMatchObject({ Action: 'events_dropped', Actor: { Attributes: { after: '3', through: '15' } } });
+    expect(first?.Action).toBe('n16');
+    expect((await lines(15)).map(({ Action }) => Action)[0]).toBe('n16');
+  });
+
   test('without since shows only what comes, and refuses unknown filters', async () => {
     const parts = testApp();
     publish(parts, 'create');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type AnyStateMachine, fromPromise, setup } from 'xstate';
+import { type AnyStateMachine, createActor, fromPromise, setup } from 'xstate';
 import { buildMachine } from '../../src/build/machine.ts';
 import { causedBy } from '../../src/bus/cause.ts';
 import { wireMachine } from '../../src/container/actors.ts';
@@ -88,6 +88,19 @@ describe('the reactor', () => {
     expect(chart.edges).toContainEqual({ source: 'door.shut', target: 'door.opening', event: 'OPEN' });
     expect(chart.edges.find(({ source }) => source === 'door.jammed')?.event).toBe('after settle');
     expect(activeNodes(actor)).toContain('door.shut');
+  });
+
+  it('shows a chart that somebody else runs, and does not stop it', async () => {
+    const deps = testDeps();
+    const root = createActor(door).start();
+    deps.reactor.watch('reactor', 'root', root);
+    root.send({ type: 'OPEN' });
+    expect(deps.reactor.entry('reactor', 'root')).toMatchObject({ state: 'opening', transitions: 2 });
+    expect([...deps.reactor.entry('reactor', 'root')!.effects.values()]).toMatchObject([{ name: 'swing' }]);
+    await eventually(() => deps.facts.at(-1)?.data?.to === 'open{lamp: on, bell: off}');
+    deps.reactor.stop();
+    expect(root.getSnapshot().status).toBe('active');
+    root.stop();
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { outputLines } from '../../src/monitor/logs.ts';
+import { createMetrics } from '../../src/monitor/metrics.ts';
 import { usageOf } from '../../src/monitor/source.ts';
 import { filtered, type MonitorRow, monitorTable, size, sorted } from '../../src/monitor/table.ts';
 import { explain, factText, flapping, span, waitingFor, type WireFact } from '../../src/visualizer/explain.ts';
@@ -333,14 +334,80 @@ describe('the feed', () => {
   });
 });
 
+describe('the metrics', () => {
+  const metrics = (deps: ReturnType<typeof testDeps>, count: number) =>
+    createMetrics({
+      ...{ bus: deps.bus, reactor: deps.reactor, journal: deps.store.journal, host: deps.host },
+      ...{ daemonId: 'd', commit: 'c' },
+      containers: () =>
+        Array.from({ length: count }, (_, i) => ({
+          ...{ id: `${i}`.padStart(64, '0'), name: `n${i}`, state: 'running', restarts: i },
+          labels: { 'reactord.metrics': i ? 'true' : 'false' },
+        })),
+    });
+
+  it('have series of the containers that ask for it, and of no more than a hundred', async () => {
+    const { text, close } = metrics(testDeps({ clock: new ManualClock() }), 150);
+    const told = (await text()).match(/^reactord_container_restarts\{.*name="n\d+"\} \d+$/gm) ?? [];
+    expect(told).toHaveLength(100);
+    expect(told[0]).toContain('name="n1"} 1');
+    close();
+  });
+
+  it('count as a health check an exec that a container’s probes led to, and no other', async () => {
+    const deps = testDeps({ clock: new ManualClock() });
+    const { text, close } = metrics(deps, 0);
+    const effect = (type: string, id: string, name: string, action: string) =>
+      deps.bus.publish({
+        topic: 'effect',
+        type,
+        id,
+        action,
+        data: { effect: name, ...(action === 'end' ? { ms: 1 } : {}) },
+      });
+    const move = (id: string, from: string, to: string, cause?: number) =>
+      deps.bus.publish({ topic: 'transition', type: 'exec', id, action: 'X', data: { from, to }, cause });
+    const die = (execID: string, exitCode: string) =>
+      deps.bus.publish({
+        topic: 'event',
+        type: 'container',
+        id: 'c',
+        action: 'exec_die',
+        attributes: { execID, exitCode },
+      });
+    const { seq } = effect('container', 'c', 'probes', 'begin');
+    for (const [id, cause, code] of [
+      ['well', seq, '0'],
+      ['sick', seq, '1'],
+      ['other', undefined, '1'],
+    ] as const) {
+      move(id, '', 'created', cause);
+      effect('exec', id, 'start', 'end');
+      die(id, code);
+      move(id, 'settling', 'exited');
+    }
+    // It could not be started.
+    move('broken', '', 'created', seq);
+    move('broken', 'settling', 'exited');
+    // The container stopped: what comes later is nobody's check.
+    effect('container', 'c', 'probes', 'stop');
+    move('late', '', 'created', seq);
+    const told = await text();
+    expect(told).toContain('engine_daemon_health_checks_total 3\n');
+    expect(told).toContain('engine_daemon_health_checks_failed_total 2\n');
+    expect(told).toContain('engine_daemon_health_check_start_duration_seconds_count 2\n');
+    close();
+  });
+});
+
 describe('the journal’s retention', () => {
-  it('keeps no more facts and no older ones than told, looking every ten minutes', () => {
+  it('keeps no more facts and no older ones than told, looking soon after the start and every ten minutes', () => {
     const clock = new ManualClock();
     const { bus, store, config, log } = testDeps({ clock, config: { journalKeep: 5, journalDays: 2 } });
     const stop = keepJournal({ store, clock, config, log });
     const publish = (): unknown => bus.publish({ topic: 'event', type: 'container', action: 'start', id: 'a' });
     for (let i = 0; i < 8; i++) publish();
-    clock.advance(10 * 60_000);
+    clock.advance(1000);
     expect(store.journal.read({}).map(({ seq }) => seq)).toEqual([4, 5, 6, 7, 8]);
     clock.advance(2 * 86_400_000);
     publish();

@@ -75,7 +75,7 @@ function* pagesOf<T>(
 }
 
 async function* eventLines(parts: EventParts, wanted: Wanted): AsyncGenerator<string> {
-  const { bus, clock } = parts;
+  const { bus, clock, store } = parts;
   const { after, since, until } = wanted;
   const line = (fact: Fact): string => (after === undefined ? sharedLine(fact) : eventLine(fact, true));
   const lines = (facts: Fact[]): string => facts.map(line).join('');
@@ -86,6 +86,8 @@ async function* eventLines(parts: EventParts, wanted: Wanted): AsyncGenerator<st
   if (wanted.gone.aborted) live.close();
   try {
     let position = after ?? bus.lastSeq;
+    const kept = store.journal.lastSeq - store.journal.size;
+    if (after !== undefined && after < kept) yield line(lostFact(bus, clock, { after, through: kept }));
     if (after !== undefined || since !== undefined || until !== undefined)
       for (const { made, last } of pagesOf(parts, wanted, { afterSeq: after, sinceNano: since }, lines)) {
         if (made) yield made;
@@ -125,6 +127,12 @@ function endAt(clock: Clock, until: bigint | undefined, close: () => void): () =
   close();
   return () => {};
 }
+
+/** Tells a client that what came after its position is gone, through another one: how many of that were events is not known any more. */
+const lostFact = (bus: Bus, clock: Clock, lost: { after: number; through: number }): Fact => ({
+  ...dropFact(bus, clock, 0),
+  attributes: { after: String(lost.after), through: String(lost.through) },
+});
 
 /** Tells a client that events are gone for good: it was slower than the journal keeps them. */
 const dropFact = (bus: Bus, clock: Clock, count: number): Fact => ({

@@ -6,6 +6,7 @@ import type { ActorView, Chart } from '../view.ts';
 import type { Chain } from '../why.ts';
 import { timeOf, type WireFact } from '../wire.ts';
 import { Chains } from './chains.ts';
+import { linesOf, pause, read } from './net.ts';
 
 export type PageActor = ActorView & { project: string };
 export type PageChart = Chart & { active: string[] };
@@ -170,16 +171,7 @@ export class Model {
     if (!answer.ok || !answer.body) throw new Error(`the feed answered ${answer.status}`);
     this.connected = true;
     this.changed();
-    let rest = '';
-    const decoder = new TextDecoder();
-    const reader = answer.body.getReader();
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const lines = (rest + decoder.decode(value, { stream: true })).split('\n');
-      rest = lines.pop()!;
-      for (const line of lines) if (line) this.#take(JSON.parse(line) as FeedLine);
-    }
+    for await (const line of linesOf(answer.body)) this.#take(JSON.parse(line) as FeedLine);
   }
 
   #take(fact: FeedLine): void {
@@ -304,12 +296,5 @@ export class Model {
 }
 
 export { timeOf };
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 export const nameOf = (actor: PageActor): string => actor.name || actor.id.slice(0, 12);
 export const keyOf = (actor: { kind: string; id: string }): string => `${actor.kind}/${actor.id}`;
-
-async function read<T>(path: string): Promise<T> {
-  const answer = await fetch(`/api${path}`);
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return (await answer.json()) as T;
-}
