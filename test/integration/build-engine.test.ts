@@ -1,4 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -128,43 +129,51 @@ test.each(['classic', 'buildkit'] as const)('SOURCE_DATE_EPOCH gives the same im
 
 const noGit = spawnSync('git', ['--version']).status !== 0;
 
-test.skipIf(noGit)('a git repository is a context and a source, whatever its server can do', async () => {
-  const repository = join(engine.root, 'repository');
-  const git = (...args: string[]) =>
-    execFileSync('git', ['-C', repository, ...args], {
-      env: {
-        ...process.env,
-        GIT_AUTHOR_NAME: 'a',
-        GIT_AUTHOR_EMAIL: 'a@x',
-        GIT_COMMITTER_NAME: 'a',
-        GIT_COMMITTER_EMAIL: 'a@x',
-      },
+const STYLES = ['classic', 'buildkit'] as const;
+
+test.skipIf(noGit).each(STYLES)(
+  'a git repository is a context and a source, whatever its server can do (%s)',
+  async (style) => {
+    const repository = join(engine.root, `repository-${style}`);
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-C', repository, ...args], {
+        env: {
+          ...process.env,
+          GIT_AUTHOR_NAME: 'a',
+          GIT_AUTHOR_EMAIL: 'a@x',
+          GIT_COMMITTER_NAME: 'a',
+          GIT_COMMITTER_EMAIL: 'a@x',
+        },
+      });
+    fs.mkdirSync(join(repository, 'sub'), { recursive: true });
+    fs.writeFileSync(join(repository, 'sub/Dockerfile'), 'FROM busybox\nCOPY f /f\nLABEL from=git');
+    fs.writeFileSync(join(repository, 'sub/f'), 'in git');
+    git('init', '-q', '-b', 'main');
+    git('add', '.');
+    git('commit', '-q', '-m', 'first');
+    git('update-server-info');
+    const server = createServer((call, answer) => {
+      const path = join(repository, '.git', new URL(call.url!, 'http://x').pathname.replace(/^\/repo\.git/, ''));
+      if (!fs.existsSync(path) || fs.statSync(path).isDirectory()) return answer.writeHead(404).end();
+      return answer.end(fs.readFileSync(path));
     });
-  fs.mkdirSync(join(repository, 'sub'), { recursive: true });
-  fs.writeFileSync(join(repository, 'sub/Dockerfile'), 'FROM busybox\nCOPY f /f\nLABEL from=git');
-  fs.writeFileSync(join(repository, 'sub/f'), 'in git');
-  git('init', '-q', '-b', 'main');
-  git('add', '.');
-  git('commit', '-q', '-m', 'first');
-  git('update-server-info');
-  const server = createServer((call, answer) => {
-    const path = join(repository, '.git', new URL(call.url!, 'http://x').pathname.replace(/^\/repo\.git/, ''));
-    if (!fs.existsSync(path) || fs.statSync(path).isDirectory()) return answer.writeHead(404).end();
-    return answer.end(fs.readFileSync(path));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repo.git`;
-  const context = await engine.build('', [], {
-    receive: (directory, signal) => receiveRemote(`${url}#main:sub`, directory, '', signal),
-  });
-  const added = await engine.build(`FROM busybox\nADD ${url}#main /src`);
-  server.close();
-  expect([context.error, added.error]).toEqual([undefined, undefined]);
-  expect(context.result!.config.Labels).toEqual({ from: 'git' });
-  await engine.look(added.result!.image.id, async (root) =>
-    checkFiles(root, { '/src/sub/f': { content: 'in git', mode: 0o644 }, '/src/.git': null }),
-  );
-});
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repo.git`;
+    const context = await engine.build('', [], {
+      style,
+      receive: (directory, signal) => receiveRemote(`${url}#main:sub`, directory, '', signal),
+    });
+    const added = await engine.build(`FROM busybox\nADD ${url}#main /src`, [], { style });
+    const kept = await engine.build(`FROM busybox\nADD --keep-git-dir=true ${url} /src`, [], { style });
+    server.close();
+    expect([context.error, added.error, kept.error]).toEqual([undefined, undefined, undefined]);
+    await engine.look(kept.result!.image.id, async (root) => checkFiles(root, { '/src/.git': { directory: true } }));
+    expect(context.result!.config.Labels).toEqual({ from: 'git' });
+    await engine.look(added.result!.image.id, async (root) =>
+      checkFiles(root, { '/src/sub/f': { content: 'in git', mode: 0o644 }, '/src/.git': null }),
+    );
+  },
+);
 
 test('ONBUILD waits for the child', async () => {
   await engine.build('FROM busybox\nONBUILD COPY f /onbuild\nONBUILD RUN echo t > /triggered', [], {
@@ -179,33 +188,45 @@ test('ONBUILD waits for the child', async () => {
   await engine.look(result!.image.id, async (root) => checkFiles(root, { '/onbuild': 'f', '/triggered': 't\n' }));
 });
 
-test('ADD unpacks archives, fetches urls with a checksum, and leaves other files alone', async () => {
-  const archive = gzipSync(
-    await tarOf(
-      [
-        { name: 'in/side', content: 'packed', uid: 3, gid: 4 },
-        { name: '../../escape', content: 'no' },
-      ].slice(0, 1),
-    ),
-  );
-  const server = createServer((_, answer) =>
-    answer.setHeader('Last-Modified', 'Tue, 14 Nov 2023 22:13:20 GMT').end('from afar'),
-  );
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dir/remote.txt`;
-  const context = [
-    { name: 'a.tgz', content: archive },
-    { name: 'fake.tar', content: 'not an archive' },
-  ];
-  const built = await engine.build(`FROM busybox\nADD a.tgz /x\nADD fake.tar /y/\nADD ${url} /z/`, context);
-  const wrong = await engine.build(`FROM busybox\nADD --checksum=sha256:${'0'.repeat(64)} ${url} /z/`);
-  server.close();
-  expect(built.error).toBeUndefined();
-  await engine.look(built.result!.image.id, async (root) =>
+test.each(STYLES)(
+  'ADD unpacks archives, fetches urls with a checksum, and leaves other files alone (%s)',
+  async (style) => {
+    const archive = gzipSync(
+      await tarOf(
+        [
+          { name: 'in/side', content: 'packed', uid: 3, gid: 4 },
+          { name: '../../escape', content: 'no' },
+        ].slice(0, 1),
+      ),
+    );
+    const server = createServer((_, answer) =>
+      answer.setHeader('Last-Modified', 'Tue, 14 Nov 2023 22:13:20 GMT').end('from afar'),
+    );
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/dir/remote.txt`;
+    const context = [
+      { name: 'a.tgz', content: archive },
+      { name: 'fake.tar', content: 'not an archive' },
+    ];
+    const built = await engine.build(`FROM busybox\nADD a.tgz /x\nADD fake.tar /y/\nADD ${url} /z/`, context, {
+      style,
+    });
+    const digest = createHash('sha256').update('from afar').digest('hex');
+    const right = await engine.build(`FROM busybox\nADD --checksum=sha256:${digest} --chmod=640 ${url} /z`, [], {
+      style,
+    });
+    const wrong = await engine.build(`FROM busybox\nADD --checksum=sha256:${'0'.repeat(64)} ${url} /z/`, [], { style });
+    server.close();
+    expect([built.error, right.error]).toEqual([undefined, undefined]);
+    await engine.look(right.result!.image.id, async (root) =>
+      checkFiles(root, { '/z': { content: 'from afar', mode: 0o640 } }),
+    );
+    await engine.look(built.result!.image.id, async (root) =>
     checkFiles(root, { '/x/in/side': { content: 'packed', uid: 3, gid: 4 }, '/x/a.tgz': null, '/y/fake.tar': 'not an archive', '/z/remote.txt': { content: 'from afar', mode: 0o600 } }),
   ); // prettier-ignore
-  expect(wrong.error?.message).toMatch('digest mismatch');
-});
+    expect(wrong.error?.message).toMatch('digest mismatch');
+  },
+);
 
 test('an archive that wants out is refused, and nothing is left of the build', async () => {
   const bad = await tarOf([{ name: '../../escape', content: 'no' }]);
