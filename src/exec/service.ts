@@ -33,6 +33,8 @@ export interface ExecDeps {
 const KEPT_MS = 5 * 60_000;
 /** Grandchildren may hold the pipes open. */
 const DRAIN_MS = 2_000;
+/** dockerd's patience of a resize with a start. */
+const BEGIN_MS = 10_000;
 /** The runtime's exec and start; its drain and delete. */
 const START_MS = 60_000;
 const SETTLE_MS = 25_000;
@@ -41,6 +43,8 @@ interface Live {
   record: ExecRecord;
   streams: StreamBroker;
   process: Process | undefined;
+  /** It runs, or will not any more. */
+  begun: PromiseWithResolvers<void>;
   ended: PromiseWithResolvers<void>;
   /** Calls its forgetting off. */
   keep: () => void;
@@ -65,7 +69,9 @@ export class Execs {
       actions: {
         persist: ({ context }) => {
           const live = this.#live.get(context.record.id);
-          if (live) live.record = context.record;
+          if (!live) return;
+          live.record = context.record;
+          live.begun.resolve();
         },
         announce: ({ context }, action) => this.#announce(context.record, action),
         over: ({ context }) => this.#over(context.record.id),
@@ -94,6 +100,7 @@ export class Execs {
       record,
       streams: new StreamBroker({ tty: config.tty, stdinOnce: true }),
       process: undefined,
+      begun: Promise.withResolvers(),
       ended: Promise.withResolvers(),
       keep: () => {},
     });
@@ -158,9 +165,15 @@ export class Execs {
   }
 
   async resize(id: string, size: { width: number; height: number }): Promise<void> {
-    const { process, record } = this.#get(id);
-    if (!process || !record.running) throw conflict(`exec ${record.id} is not running`);
-    await process.resize(size);
+    const live = this.#get(id);
+    // A terminal's client tells its size as soon as it is connected; the process may be on its way yet.
+    const late = new Promise<void>((resolve) => {
+      const cancel = this.#deps.clock.after(BEGIN_MS, resolve);
+      void live.begun.promise.then(cancel);
+    });
+    await Promise.race([live.begun.promise, late]);
+    if (!live.process || !live.record.running) throw conflict(`exec ${live.record.id} is not running`);
+    await live.process.resize(size);
   }
 
   /** Ids of a container's execs that have not ended. */
@@ -297,6 +310,7 @@ export class Execs {
   #drop(id: string): void {
     const live = this.#live.get(id);
     live?.streams.close();
+    live?.begun.resolve();
     live?.ended.resolve();
     this.#live.delete(id);
     this.#deps.reactor.remove('exec', id);

@@ -154,6 +154,24 @@ test('an unhealthy container is restarted when its label says so', async () => {
   );
 });
 
+test('a resize that comes before its exec runs waits for it, and for one that has ended is refused', async () => {
+  world = await containerWorld();
+  const { id } = await world.create();
+  await world.containers.start(id);
+  const { execs } = world.room;
+  const config = {
+    ...{ tty: true, attachStdin: false, attachStdout: false, attachStderr: false, detachKeys: '', env: [] },
+    ...{ command: ['sh'], privileged: false, user: '', workingDir: '' },
+  };
+  const exec = execs.create(id, config);
+  const resized = execs.resize(exec, { width: 80, height: 24 });
+  await execs.start(exec);
+  await resized;
+  world.runtime.exit(id, 0);
+  await eventually(() => world.state(id) === 'exited.settled');
+  await expect(execs.resize(exec, { width: 80, height: 24 })).rejects.toThrow(/is not running|No such exec/);
+});
+
 test('who shares a container’s network follows its restart', async () => {
   world = await containerWorld();
   const parent = await world.create({}, 'parent');
