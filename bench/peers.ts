@@ -23,6 +23,8 @@ export interface Peer {
   shimPids(): number[];
   startAgain(): Promise<void>;
   halt(): Promise<void>;
+  /** SIGKILL: what it started lives on. */
+  crash(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -141,12 +143,13 @@ export async function startPeer(
       );
     }
   };
-  const halt = async (): Promise<void> => {
-    if (child.exitCode !== null) return;
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGTERM');
+    child.kill(signal);
     await ended;
   };
+  const halt = (): Promise<void> => end('SIGTERM');
   await start();
   const env = {
     ...process.env,
@@ -178,6 +181,7 @@ export async function startPeer(
         .map(({ pid }) => pid),
     startAgain: start,
     halt,
+    crash: () => end('SIGKILL'),
     async stop() {
       const left = JSON.parse((await httpCall(socket, 'GET', '/containers/json?all=1')).body.toString()) as {
         Id: string;
