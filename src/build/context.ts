@@ -82,7 +82,7 @@ export async function receiveTar(
   let unpacking: Promise<void> | undefined;
   const context = async (): Promise<Tree> => {
     await (unpacking ??= unpack(Readable.from([start.whole], { objectMode: false })));
-    return { root, ignore };
+    return { root, ignore, small: true };
   };
   return { ...input, context };
 }

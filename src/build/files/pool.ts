@@ -4,31 +4,37 @@ import { asDaemonError, cancelled, DaemonError } from '../../errors.ts';
 import { workerFile } from '../../lib/worker-file.ts';
 import type { Digested } from './digest.ts';
 import type { Selection, Tree } from './select.ts';
-import type { FilesResult, FilesTask } from './worker.ts';
+import run, { type FilesResult, type FilesTask } from './worker.ts';
 
 const IDLE_MS = 10_000;
 
 export type CopyJob = Omit<Extract<FilesTask, { kind: 'copy' }>, 'kind'>;
 
+const isSmall = (task: FilesTask): boolean =>
+  task.kind === 'digest' ? !!task.tree.small : task.copies.every(({ tree }) => tree.small);
+
 export class BuildFiles {
   #pool: Piscina<FilesTask, FilesResult> | undefined;
 
   async #run(task: FilesTask, signal: AbortSignal): Promise<Digested | undefined> {
+    const result = isSmall(task) ? run(task) : await this.#inThread(task, signal);
+    if (result.ok) return result.digest;
+    throw new DaemonError(result.kind, result.message, { code: result.code });
+  }
+
+  async #inThread(task: FilesTask, signal: AbortSignal): Promise<FilesResult> {
     this.#pool ??= new Piscina<FilesTask, FilesResult>({
       filename: workerFile('build/files/worker.ts'),
       minThreads: 0,
       maxThreads: 2,
       idleTimeout: IDLE_MS,
     });
-    let result: FilesResult;
     try {
-      result = await this.#pool.run(task, { signal });
+      return await this.#pool.run(task, { signal });
     } catch (error) {
       if (signal.aborted) throw cancelled('the build was cancelled');
       throw asDaemonError(error);
     }
-    if (result.ok) return result.digest;
-    throw new DaemonError(result.kind, result.message, { code: result.code });
   }
 
   /** `owners`: owners count, as they do when a copy keeps them. */

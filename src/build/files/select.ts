@@ -10,6 +10,8 @@ export interface Tree {
   root: string;
   /** Patterns of .dockerignore. */
   ignore: string[];
+  /** It has so little in it that a thread of its own would take longer to begin than the work. */
+  small?: true;
 }
 
 export interface Selection {
