@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type FaultyRegistry, type Interceptor, startFaultyRegistry } from '../support/faulty-registry.ts';
-import { buildImage, type BuiltImage, tarOf } from '../support/fixture-image.ts';
+import { buildImage, type BuiltImage, digestOf, tarOf } from '../support/fixture-image.ts';
 import { testTransfers } from '../support/transfers.ts';
 
 let source: FaultyRegistry;
@@ -104,6 +104,30 @@ describe('a push', () => {
       request.on('end', () => response.writeHead(201, { 'docker-content-digest': other }).end());
     });
     await expect(machine.push(name)).rejects.toThrow(`stored the manifest as ${other}`);
+  });
+
+  it('leaves a foreign layer where its descriptor says, and sends the very manifest', async () => {
+    const document = JSON.parse(built.blobs.get(built.manifest.digest)!.toString());
+    const mediaType = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
+    document.layers[0] = { ...document.layers[0], mediaType, urls: ['https://example.invalid/layer'] };
+    const bytes = Buffer.from(JSON.stringify(document));
+    source.intercept = ({ url }, response) =>
+      url.includes('/manifests/')
+        ? response.writeHead(200, { 'content-type': built.manifest.mediaType }).end(bytes)
+        : false;
+    const other = await testTransfers();
+    try {
+      const { image } = await other.pull(`${source.host}/image:foreign`);
+      await other.catalog.tag(image.id, name);
+      target.intercept = accepting();
+      const lines = await other.push(name);
+      expect(lines.map(({ status }) => status)).toContain('Skipped foreign layer');
+      expect(target.requests.filter(({ url }) => url.includes(document.layers[0].digest))).toEqual([]);
+      expect(lines.at(-1)).toMatchObject({ aux: { Digest: digestOf(bytes) } });
+    } finally {
+      source.intercept = undefined;
+      await other.dispose();
+    }
   });
 
   it('ends when its client leaves', async () => {

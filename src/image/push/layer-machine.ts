@@ -1,6 +1,7 @@
 /** The chart of one layer of a push: preparing · checking · waiting · uploading · done | failed. */
 import { assign, fromPromise, sendParent, setup } from 'xstate';
 import { asDaemonError, type DaemonError, internal } from '../../errors.ts';
+import { isForeign } from '../manifest.ts';
 import { type Feed, update } from '../pull/view.ts';
 import type { RegistrySession } from '../registry/session.ts';
 import type { Descriptor } from '../store-port.ts';
@@ -62,7 +63,14 @@ export const pushedLayerMachine = setup({
       invoke: {
         src: 'prepare',
         input: ({ context }) => context,
-        onDone: { target: 'checking', actions: assign({ blob: ({ event }) => event.output }) },
+        onDone: [
+          {
+            guard: ({ event }) => isForeign(event.output.mediaType) && Boolean(event.output.urls?.length),
+            target: 'done',
+            actions: [assign({ blob: ({ event }) => event.output }), say('Skipped foreign layer')],
+          },
+          { target: 'checking', actions: assign({ blob: ({ event }) => event.output }) },
+        ],
         onError: fail,
       },
     },
