@@ -19,8 +19,9 @@ interface Options {
 type Obstacle = 'child' | 'running' | 'reference' | 'stopped';
 const HARD: readonly Obstacle[] = ['child', 'running'];
 
+/** In dockerd's order, by full name. */
 const referencesOf = ({ catalog }: ImageServices, id: string): Reference[] =>
-  [...catalog.tagsOf(id), ...catalog.digestsOf(id)].map((text) => parseReference(text));
+  [...catalog.tagsOf(id), ...catalog.digestsOf(id)].sort().map((text) => parseReference(text));
 
 export const isIdPrefix = (id: string, text: string): boolean =>
   id.startsWith(text) || id.slice('sha256:'.length).startsWith(text);
@@ -94,11 +95,12 @@ export function removeImage(services: ImageServices, reference: string, options:
   const records: DeleteRecord[] = [];
   let references = referencesOf(services, id);
   if (!isIdPrefix(id, reference)) {
-    const named = withDefaultTag(parseReference(reference));
+    const asked = parseReference(reference);
+    const named = withDefaultTag(asked);
     const user = services.users.using(id)[0];
     if (!options.force && isSingleReference(references) && user) {
       throw conflict(
-        `conflict: unable to remove repository reference "${familiar(named)}" (must force) - container ${shortId(user.containerId)} is using its referenced image ${shortId(id)}`,
+        `conflict: unable to remove repository reference "${familiar(asked)}" (must force) - container ${shortId(user.containerId)} is using its referenced image ${shortId(id)}`,
         { code: 'image-in-use' },
       );
     }

@@ -15,7 +15,7 @@ export function danglingFilter(filters: Filters): boolean | undefined {
   if (!values?.length) return undefined;
   const words: Record<string, boolean> = { '1': true, true: true, '0': false, false: false };
   const found = values.map((value) => words[value.toLowerCase()]);
-  if (values.length !== 1 || found[0] === undefined) throw invalid(`invalid filter 'dangling=${values.join(',')}'`);
+  if (values.length !== 1 || found[0] === undefined) throw invalid(`invalid filter 'dangling=[${values.join(' ')}]'`);
   return found[0];
 }
 
@@ -55,6 +55,7 @@ function globOf(pattern: string): RegExp {
   for (let i = 0; i < pattern.length; i++) {
     const char = pattern[i]!;
     const end = char === '[' ? pattern.indexOf(']', i + 2) : -1;
+    if (char === '[' && end < 0) throw invalid('syntax error in pattern');
     if (char === '*') source += '[^/]*';
     else if (char === '?') source += '[^/]';
     else if (end > 0) {
@@ -65,7 +66,7 @@ function globOf(pattern: string): RegExp {
   try {
     return new RegExp(`^${source}$`);
   } catch (error) {
-    throw invalid(`invalid filter 'reference=${pattern}'`, { cause: error });
+    throw invalid('syntax error in pattern', { cause: error });
   }
 }
 

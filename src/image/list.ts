@@ -1,6 +1,5 @@
 /** GET /images/json and the images' part of /system/df. */
 import type { Filters } from '../api/filters.ts';
-import { notFound } from '../errors.ts';
 import { chainIds } from './catalog/record.ts';
 import { createdBefore, createdOf, danglingFilter, labelsMatch, matchesReference, untilFilter } from './filters.ts';
 import type { Image } from './port.ts';
@@ -47,17 +46,11 @@ export function listImages(services: ImageServices, options: ListOptions): Image
 function matches(services: ImageServices, image: Image, filters: Filters): boolean {
   const { catalog, clock } = services;
   const created = createdOf(image) ?? 0;
-  const timeOf = (name: string): number => createdOf(mentioned(services, name)) ?? 0;
+  const timeOf = (name: string): number => createdOf(catalog.get(name)) ?? 0;
   if ((filters.get('before') ?? []).some((name) => created >= timeOf(name))) return false;
   if ((filters.get('since') ?? []).some((name) => created <= timeOf(name))) return false;
   if (danglingFilter(filters) && (image.cache || catalog.childrenOf(image.id).length)) return false;
   return createdBefore(image, untilFilter(filters, clock.now())) && labelsMatch(image, filters);
-}
-
-function mentioned({ catalog }: ImageServices, name: string): Image {
-  const found = catalog.find(name);
-  if (!found) throw notFound(`No such image: ${name}`, { code: 'no-such-image' });
-  return found;
 }
 
 /** The names to show, or undefined when the image is not shown at all. */

@@ -68,6 +68,7 @@ export class LayerExtractor implements TarSink {
       case 'link':
         return this.#link(path, header);
       case 'symlink':
+        this.#bytes += header.linkname.length;
         this.#replacing(path, () => fs.symlinkSync(bytesOf(header.linkname), this.#at(path)));
         return this.#metadata(path, header);
       default:

@@ -147,7 +147,7 @@ describe('images', () => {
     users = [{ image: child.id, containerId: 'c'.repeat(64), running: false }];
     const short = child.id.slice(7, 19);
     expect((await ask('DELETE', '/images/child')).json.message).toBe(
-      `conflict: unable to remove repository reference "child:latest" (must force) - container cccccccccccc is using its referenced image ${short}`,
+      `conflict: unable to remove repository reference "child" (must force) - container cccccccccccc is using its referenced image ${short}`,
     );
     expect((await ask('DELETE', `/images/${short}`)).json.message).toBe(
       `conflict: unable to delete ${short} (must be forced) - image is being used by stopped container cccccccccccc`,

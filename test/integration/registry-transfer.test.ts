@@ -62,7 +62,7 @@ describe('pull', () => {
 
     const again = await machine.pull(reference);
     expect(again.statuses.at(-1)).toBe(`Status: Image is up to date for ${reference}`);
-    expect(again.statuses.filter((text) => text.endsWith('Already exists'))).toHaveLength(4);
+    expect(again.statuses.filter((text) => text.endsWith('Already exists'))).toEqual([]);
   });
 
   it('chooses the platform out of an index, and refuses one that is not there', async () => {

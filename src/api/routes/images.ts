@@ -1,5 +1,6 @@
 /** /images: list, inspect, history, tag, remove, prune, save, load and import. Pull and push are the transfers'. */
 import { type ImportRequest, importImage as importLines, importName } from '../../image/archive/import.ts';
+import { applyChanges } from '../../build/changes.ts';
 import { loadImages } from '../../image/archive/load.ts';
 import { saveImages } from '../../image/archive/save.ts';
 import { deleteImage } from '../../image/delete.ts';
@@ -98,7 +99,7 @@ const archiveAnswer = (c: ApiContext, services: ImageServices, names: string[]):
 
 function tagOf(repo: string | undefined, tag: string | undefined): string {
   const parsed = parseReference(repo ?? '');
-  if (parsed.digest) throw invalid('refusing to create a tag with a digest reference', { code: 'tag' });
+  if (parsed.digest) throw invalid('cannot import digest reference', { code: 'tag' });
   return canonical(tag ? withTagOrDigest(parsed, tag) : withDefaultTag(parsed));
 }
 
@@ -114,6 +115,8 @@ export function importImage(c: ApiContext, services: ImageServices): Response {
     platform: platformOf(c),
     signal: c.get('gone'),
   };
+  // What is wrong with the request itself is no line of its answer.
   importName(wanted);
+  applyChanges({}, wanted.changes);
   return jsonStream(c, importLines(services, wanted));
 }

@@ -93,7 +93,11 @@ async function fetchTarget(
     received === top
       ? {}
       : { index: { ...top.descriptor, mediaType: parseManifest(top.bytes, top.descriptor.mediaType).mediaType } };
-  return { digest: top.descriptor.digest, manifest, document, config, ...index };
+  const isKnown = Boolean(catalog.find(document.config.digest));
+  // Whoever deletes it meanwhile leaves its content to us.
+  const parts = [...document.layers.map(({ digest }) => digest), ...config.rootfs.diff_ids];
+  if (isKnown) for (const part of parts) lease.add(part);
+  return { digest: top.descriptor.digest, manifest, document, config, isKnown, ...index };
 }
 
 /**

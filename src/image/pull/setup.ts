@@ -30,6 +30,8 @@ export interface Target {
   index?: Descriptor;
   document: ImageManifest;
   config: ImageConfigDocument;
+  /** The image is here, under whatever name: nothing of it is to be fetched. */
+  isKnown?: boolean;
 }
 
 export type PullOutcome =
@@ -82,12 +84,13 @@ export const pull = setup({
     announce: ({ context: { feed, ref } }) => feed.say(message(`Pulling from ${ref.path}`, tagOrDigest(ref))),
     spawnLayers: enqueueActions(({ context, enqueue }) => {
       const { target, session, feed, lease } = context;
-      target!.document.layers.forEach((blob, position) => {
+      const layers = target!.isKnown ? [] : target!.document.layers;
+      layers.forEach((blob, position) => {
         const diffId = target!.config.rootfs.diff_ids[position]!;
         const input: LayerInput = { blob, diffId, session: session!, feed, lease, id: shortId(blob.digest) };
         enqueue.spawnChild('layer', { id: `layer ${position}`, input });
       });
-      enqueue.assign({ missing: target!.document.layers.length });
+      enqueue.assign({ missing: layers.length });
     }),
     layerCame: assign({ missing: ({ context }) => context.missing - 1 }),
     stopLayers: enqueueActions(({ context, enqueue }) => {
