@@ -14,8 +14,9 @@ export interface ImageSummary {
   Id: string;
   Labels: Record<string, string> | null;
   ParentId: string;
-  RepoDigests: string[];
-  RepoTags: string[];
+  /** Null in /system/df where there is none. */
+  RepoDigests: string[] | null;
+  RepoTags: string[] | null;
   SharedSize: number;
   Size: number;
 }
@@ -106,5 +107,9 @@ function sharedSizes({ catalog, layers }: ImageServices): (id: string) => number
 export function imageUsage(services: ImageServices): { images: ImageSummary[]; layersSize: number } {
   const layersSize = services.layers.all().reduce((sum, { record }) => sum + record.size, 0);
   const images = listImages(services, { all: false, filters: new Map(), sharedSize: true, containers: true });
+  for (const image of images) {
+    if (!image.RepoDigests?.length) image.RepoDigests = null;
+    if (!image.RepoTags?.length) image.RepoTags = null;
+  }
   return { images, layersSize };
 }

@@ -145,6 +145,10 @@ describe('images', () => {
     expect((await ask('DELETE', '/images/other:v1')).json).toEqual([{ Untagged: 'other:v1' }]);
 
     users = [{ image: child.id, containerId: 'c'.repeat(64), running: false }];
+    const counts = async (version: string): Promise<number[]> =>
+      (await ask('GET', `/${version}/images/json`)).json.map((image: { Containers: number }) => image.Containers);
+    expect((await counts('v1.51')).sort()).toEqual([0, 1]);
+    expect(await counts('v1.50')).toEqual([-1, -1]);
     const short = child.id.slice(7, 19);
     expect((await ask('DELETE', '/images/child')).json.message).toBe(
       `conflict: unable to remove repository reference "child" (must force) - container cccccccccccc is using its referenced image ${short}`,

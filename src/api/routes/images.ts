@@ -64,9 +64,14 @@ export function imageRoutes(api: Api, services: ImageServices): void {
 
 function listDocument(c: ApiContext, services: ImageServices): object[] {
   const filters = filtersOf(c, [...LIST_FILTERS, 'label!']);
-  const summaries = listImages(services, { all: flag(c, 'all'), filters, sharedSize: flag(c, 'shared-size') });
+  const summaries = listImages(services, {
+    all: flag(c, 'all'),
+    filters,
+    sharedSize: flag(c, 'shared-size'),
+    containers: atLeast(c, '1.51'),
+  });
   return summaries.map((summary) => {
-    const unnamed = !summary.RepoTags.length && !summary.RepoDigests.length && !atLeast(c, '1.43');
+    const unnamed = !summary.RepoTags?.length && !summary.RepoDigests?.length && !atLeast(c, '1.43');
     return {
       ...summary,
       ...(unnamed ? { RepoTags: ['<none>:<none>'], RepoDigests: ['<none>@<none>'] } : {}),
