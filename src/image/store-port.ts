@@ -74,8 +74,11 @@ export interface Catalog {
     /** In the order of diff_ids. */
     blobs: Descriptor[];
   }): Promise<Image>;
-  /** Moves a tag ("docker.io/library/x:latest", normalised). Durable when it resolves. Returns the id that had it before. */
-  tag(id: string, reference: string): Promise<string | undefined>;
+  /**
+   * Moves a tag ("docker.io/library/x:latest", normalised). Durable when it resolves. Returns the id that had it before. `came`:
+   * with the image; as in dockerd, only tags that are given here have a time.
+   */
+  tag(id: string, reference: string, came?: 'came'): Promise<string | undefined>;
   /** Remembers "name@sha256:…". */
   addDigest(id: string, name: string, digest: string): Promise<void>;
   /** Deletes blobs and diffs that nobody refers to and no lease holds. */

@@ -122,6 +122,7 @@ describe('images', () => {
       GraphDriver: { Name: 'overlay2' },
       Size: 6,
     });
+    expect(json.Metadata.LastTagTime).not.toBe('0001-01-01T00:00:00Z');
     expect((await ask('GET', `/images/${two.id.slice(7, 20)}/json`)).json.Id).toBe(two.id);
     expect((await ask('GET', '/images/none/json')).json).toEqual({ message: 'No such image: none:latest' });
     const wrongPlatform = await ask('GET', '/images/one:1/json?platform=linux/s390x');
@@ -249,6 +250,7 @@ describe('images', () => {
     ]);
     expect(room.images.get('app:1').id).toBe(image.id);
     expect(room.images.get('app:2').manifestDigest).toBeDefined();
+    expect((await ask('GET', '/images/app:1/json')).json.Metadata.LastTagTime).toBe('0001-01-01T00:00:00Z');
 
     const legacy = execFileSync('cat', [join(root, 'legacy.tar')]);
     expect((await ask('POST', '/images/load', legacy)).bytes.toString()).toContain('Loaded image: legacy:9');

@@ -220,7 +220,7 @@ async function unpackLayers(
 async function* nameImage(services: ImageServices, image: Image, names: readonly string[]): AsyncGenerator<object> {
   for (const name of names) {
     const shown = familiar(parseReference(name));
-    const before = await services.catalog.tag(image.id, name);
+    const before = await services.catalog.tag(image.id, name, 'came');
     if (before && before !== image.id) {
       yield { stream: `The image ${shown} already exists, renaming the old one with ID ${before} to empty string\n` };
     }

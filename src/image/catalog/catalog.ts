@@ -225,13 +225,13 @@ export class ImageCatalog implements Catalog {
     this.#index.changed();
   }
 
-  async tag(id: string, reference: string): Promise<string | undefined> {
+  async tag(id: string, reference: string, came?: 'came'): Promise<string | undefined> {
     const record = this.record(id);
     const parsed = withDefaultTag(parseReference(reference));
     if (!parsed.tag || parsed.digest)
       throw invalid('refusing to create a tag with a digest reference', { code: 'tag' });
     const before = this.#tags.set(canonical(parsed), id);
-    this.#put(id, { ...record, taggedAt: this.#clock.now() });
+    if (!came) this.#put(id, { ...record, taggedAt: this.#clock.now() });
     this.#touched(id, before);
     await this.#store.durable();
     return before;

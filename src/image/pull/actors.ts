@@ -179,7 +179,7 @@ async function commit(catalog: Catalog, { ref, target }: PullContext) {
     ...(index ? { index } : {}),
     blobs: document.layers,
   });
-  if (!ref.digest) await catalog.tag(image.id, canonical(ref));
+  if (!ref.digest) await catalog.tag(image.id, canonical(ref), 'came');
   await catalog.addDigest(image.id, repositoryName(ref), digest);
   return { image: catalog.get(image.id), updated: before !== image.id };
 }
