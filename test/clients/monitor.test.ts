@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { flood } from '../support/flood.ts';
 
 const METRICS = '127.0.0.1:9323';
 const PROMETHEUS = '127.0.0.1:9090';
@@ -17,6 +19,8 @@ beforeAll(async () => {
   const said = 'echo said $((40 + 2)); exec sleep 1000';
   daemon.ok('run', '-d', '--name', 'steady', '--network', 'none', daemon.image, 'sh', '-c', said);
   daemon.ok('run', '--name', 'gone', '--network', 'none', daemon.image, 'true');
+  const counted = ['--name', 'counted', '--label', 'reactord.metrics=true'];
+  daemon.ok('run', ...counted, '--network', 'none', daemon.image, 'true');
 });
 
 afterAll(async () => {
@@ -67,8 +71,19 @@ describe('reactord in the terminal', () => {
     let screen = '';
     child.stdout.on('data', (chunk: Buffer) => (screen += chunk.toString()));
     await eventually(() => screen.includes('steady') && screen.includes('sorted by name'), { what: 'the table' });
+    for (const key of ['project', 'state', 'cpu']) {
+      child.stdin.write('s');
+      await eventually(() => screen.includes(`sorted by ${key}`), { what: `the order by ${key}` });
+    }
+    // What uses the processor is above what has ended; the chosen row is the first one.
+    const last = (): string => screen.slice(screen.lastIndexOf('\x1b[H'));
+    await eventually(() => /NAME[^]*steady[^]*gone/.test(last()), { what: 'the busy one on top' });
     child.stdin.write('/steady\r');
     await eventually(() => screen.includes('filter steady'), { what: 'the filter' });
+    child.stdin.write('e');
+    await eventually(() => last().includes('How it got here:') && last().includes('launch end'), { what: 'why' });
+    child.stdin.write('\x1b');
+    await eventually(() => last().includes('NAME'), { what: 'the table after that' });
     child.stdin.write('l');
     await eventually(() => screen.includes('said 42'), { what: 'its logs' });
     child.stdin.write('\x1b');
@@ -84,8 +99,12 @@ describe('reactord in the terminal', () => {
     expect(screen.endsWith('\x1b[?25h\x1b[?1049l')).toBe(true);
   });
 
-  it('prints facts as lines elsewhere', async () => {
-    const child = spawn(reactord, ['monitor', '--json', '-H', `unix://${daemon.socket}`], { stdio: 'pipe' });
+  it.each([
+    ['--json', /^\{.*"action":"rename".*\}$/m],
+    ['as text', /^\S+Z container [0-9a-f]{12} event container rename$/m],
+  ])('prints facts as lines elsewhere (%s)', async (flag, line) => {
+    const flags = flag === '--json' ? [flag] : [];
+    const child = spawn(reactord, ['monitor', ...flags, '-H', `unix://${daemon.socket}`], { stdio: 'pipe' });
     children.push(child);
     let output = '';
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
@@ -94,7 +113,7 @@ describe('reactord in the terminal', () => {
     await eventually(() => {
       daemon.ok('rename', turn % 2 ? 'gone2' : 'gone', turn % 2 ? 'gone' : 'gone2');
       turn++;
-      return output.includes('"action":"rename"');
+      return line.test(output);
     });
     if (turn % 2) daemon.ok('rename', 'gone2', 'gone');
     child.kill('SIGTERM');
@@ -170,17 +189,34 @@ describe('the causal chain', () => {
 describe('the metrics', () => {
   it('have dockerd’s names and ours', async () => {
     const { stdout } = daemon.inside('curl', '-s', `http://${METRICS}/metrics`);
-    for (const name of [
-      'engine_daemon_engine_info',
-      'engine_daemon_container_actions_seconds_bucket',
-      'engine_daemon_events_total',
-      'reactord_transitions_total',
-      'reactord_effect_seconds_count',
-      'reactord_journal_rows',
-    ])
-      expect(stdout).toContain(name);
+    const names = [...stdout.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+    for (const name of ['container_actions_seconds', 'container_states_containers', 'engine_cpus_cpus', 'engine_info'])
+      expect(names).toContain(`engine_daemon_${name}`);
+    for (const name of ['engine_memory_bytes', 'events_subscribers_total', 'events_total', 'image_actions_seconds'])
+      expect(names).toContain(`engine_daemon_${name}`);
+    for (const name of ['health_check_start_duration_seconds', 'health_checks_failed_total', 'health_checks_total'])
+      expect(names).toContain(`engine_daemon_${name}`);
+    expect(names).toContain('engine_daemon_network_actions_seconds');
+    for (const name of ['actors', 'transitions_total', 'effect_seconds', 'effect_failures_total', 'journal_rows'])
+      expect(names).toContain(`reactord_${name}`);
+    for (const name of ['loop_delay_p99_seconds', 'bus_depth', 'bus_dropped', 'container_restarts', 'container_state'])
+      expect(names).toContain(`reactord_${name}`);
+    const value = (series: string): number =>
+      Number(
+        stdout
+          .split('\n')
+          .find((line) => line.startsWith(`${series} `))
+          ?.split(' ')[1],
+      );
+    expect(value('engine_daemon_image_actions_seconds_count{action="pull"}')).toBe(1);
+    expect(value('engine_daemon_container_actions_seconds_count{action="start"}')).toBeGreaterThan(4);
+    // The two checks of the container that is checked failed; a third may be under way.
+    expect(value('engine_daemon_health_checks_failed_total')).toBeGreaterThan(1);
+    expect(value('engine_daemon_health_checks_total')).toBeGreaterThan(1);
+    expect(stdout).toMatch(/reactord_container_state\{id="[0-9a-f]{12}",name="counted",state="exited"\} 1/);
+    expect(stdout).not.toContain('name="gone"');
     expect(stdout).toContain('engine_daemon_container_states_containers{state="running"} 1');
-    expect(stdout).toMatch(/reactord_actors\{kind="container",state="exited"\} 1/);
+    expect(stdout).toMatch(/reactord_actors\{kind="container",state="exited"\} 2/);
   });
 
   it('are scraped by a real Prometheus', async () => {
@@ -190,6 +226,11 @@ describe('the metrics', () => {
       join(directory, 'config.yml'),
       `global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: reactord\n  static_configs: [{targets: ['${METRICS}']}]\n`,
     );
+    const series = (query: string): string | undefined => {
+      const url = `http://${PROMETHEUS}/api/v1/query`;
+      const { stdout } = daemon.inside('curl', '-s', '-G', url, '--data-urlencode', `query=${query}`);
+      return (JSON.parse(stdout) as { data: { result: { value: [number, string] }[] } }).data.result[0]?.value[1];
+    };
     const child = spawn(
       'nsenter',
       [
@@ -202,25 +243,60 @@ describe('the metrics', () => {
       { stdio: 'ignore' },
     );
     children.push(child);
-    await eventually(
-      () => {
-        const query = 'engine_daemon_container_states_containers{state="running"}';
-        const { stdout } = daemon.inside(
-          'curl',
-          '-s',
-          '-G',
-          `http://${PROMETHEUS}/api/v1/query`,
-          '--data-urlencode',
-          `query=${query}`,
-        );
-        return (
-          (JSON.parse(stdout) as { data: { result: { value: [number, string] }[] } }).data.result[0]?.value[1] === '1'
-        );
-      },
-      { within: 40_000, what: 'the sample in Prometheus' },
-    );
+    await eventually(() => series('engine_daemon_container_states_containers{state="running"}') === '1', {
+      ...{ within: 40_000, what: 'the sample in Prometheus' },
+    });
+    // What dashboards are made of: rates by state, and quantiles of what takes how long.
+    expect(Number(series('sum(reactord_transitions_total{kind="container",to="running"})'))).toBeGreaterThan(2);
+    const slow = 'histogram_quantile(0.9, sum(reactord_effect_seconds_bucket{effect="launch"}) by (le))';
+    expect(Number(series(slow))).toBeGreaterThan(0);
+    expect(series('reactord_container_restarts{name="counted"}')).toBe('0');
     child.kill('SIGTERM');
     await eventually(() => child.exitCode !== null || child.signalCode !== null, { what: 'the end of Prometheus' });
+  });
+});
+
+describe('many subscribers', () => {
+  it('cost the daemon nothing when they are slow: what they lose is counted, and comes from the journal once they read', async () => {
+    const dropped = (): number =>
+      Number(/^reactord_bus_dropped (\d+)/m.exec(daemon.inside('curl', '-s', `http://${METRICS}/metrics`).stdout)![1]);
+    const before = dropped();
+    const open = (filters: object): Promise<IncomingMessage> =>
+      new Promise((resolve, reject) => {
+        const path = `/events?filters=${encodeURIComponent(JSON.stringify(filters))}`;
+        const call = request({ socketPath: daemon.socket, path, agent: false }, resolve);
+        call.on('error', reject);
+        call.end();
+      });
+    const fast = await Promise.all(Array.from({ length: 300 }, () => open({ type: ['volume'] })));
+    const heard = fast.map((answer) => {
+      let text = '';
+      answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      return () => text.includes('"create"');
+    });
+    // Nobody reads what this one is sent.
+    const slow = await open({ event: ['rename'] });
+    const label = `filler=${'x'.repeat(10_000)}`;
+    const ids = Array.from({ length: 10 }, () =>
+      daemon.ok('create', '--label', label, '--network', 'none', daemon.image, 'true'),
+    );
+    const count = 1400;
+    const renames = Array.from({ length: count }, (_, i) => `/containers/${ids[i % 10]}/rename?name=r${i}`);
+    expect(new Set(await flood(daemon.socket, 'POST', renames))).toEqual(new Set([204]));
+    daemon.ok('volume', 'create', 'loud');
+    await eventually(() => heard.every((has) => has()), { what: 'the event at all 300' });
+    expect(dropped()).toBeGreaterThan(before);
+    let text = '';
+    slow.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    await eventually(() => text.split('\n').length > count, { what: 'every event at the slow one' });
+    const actions = text
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { Action: string }).Action);
+    expect(actions).toEqual(Array.from({ length: count }, () => 'rename'));
+    for (const answer of [...fast, slow]) answer.destroy();
+    daemon.ok('volume', 'rm', 'loud');
+    daemon.ok('rm', ...ids);
   });
 });
 
@@ -243,6 +319,23 @@ describe('the journal', () => {
     expect((await past(`after=${first!.seq}`)).map(({ Action }) => Action)).toEqual(['die']);
     const explained = command('explain', 'gone').stdout;
     expect(explained).toContain('container gone is exited.settled');
-    expect(explained).toMatch(/How it got here:\n.*→ exited/s);
+    expect(explained).toMatch(/How it got here:\n.*API POST.*→ exited/s);
+  });
+
+  it('keeps as many facts as it is told, and tells a reader that resumes before them what is gone', async () => {
+    const nobody = Array.from({ length: 600 }, () => '/containers/nobody/start');
+    expect(new Set(await flood(daemon.socket, 'POST', nobody))).toEqual(new Set([404]));
+    await daemon.restart('--journal-keep', '1000');
+    const rows = async () => (await daemon.api<{ seq: number }[]>('GET', '/reactord/facts?limit=5000')).json;
+    await eventually(async () => (await rows()).length <= 1010, { what: 'the pruned journal' });
+    const [oldest] = await rows();
+    const until = Date.now() / 1000;
+    const { text } = await daemon.api('GET', `/events?after=1&until=${until}`);
+    const first = JSON.parse(text.split('\n')[0]!) as { Action: string; Actor: { Attributes: Record<string, string> } };
+    expect(first).toMatchObject({ Type: 'daemon', Action: 'events_dropped' });
+    const through = Number(first.Actor.Attributes.through);
+    expect(first.Actor.Attributes.after).toBe('1');
+    expect(through).toBeGreaterThan(1);
+    expect(through).toBeLessThanOrEqual(oldest!.seq);
   });
 });

@@ -30,6 +30,11 @@ const factItem = (fact: WireFact, go: (ms: number) => void): HTMLElement =>
     ),
   );
 
+const nothingOf = (model: Model, actor: PageActor): string => {
+  if (model.moment !== undefined) return 'nothing that the journal tells';
+  return actor.unread ? '…' : 'nothing but a command or news from outside';
+};
+
 /** One thing that is waited for, with how much of its time has gone. */
 function waitItem(wait: Wait): HTMLElement {
   const { kind, name, ms, limit, usual, isLate } = wait;
@@ -94,11 +99,7 @@ export function drawDetail(
     h('h3', {}, 'What is it waiting for'),
     waits.length
       ? h('ul', { class: 'waits' }, ...waits.map(waitItem))
-      : h(
-          'div',
-          { class: 'empty' },
-          model.moment === undefined ? 'nothing but a command or news from outside' : 'nothing that the journal tells',
-        ),
+      : h('div', { class: 'empty' }, nothingOf(model, actor)),
     h('h3', {}, 'It would accept'),
     list(accepts, 'nothing', 'commands'),
     ...(news.length ? [h('h3', {}, 'News that would move it'), list(news, '')] : []),

@@ -8,7 +8,8 @@ import { timeOf, type WireFact } from '../wire.ts';
 import { Chains } from './chains.ts';
 import { linesOf, pause, read } from './net.ts';
 
-export type PageActor = ActorView & { project: string };
+/** `unread`: it moved since its timers and what it accepts were read. */
+export type PageActor = ActorView & { project: string; unread?: boolean };
 export type PageChart = Chart & { active: string[] };
 
 export interface Snapshot {
@@ -81,13 +82,11 @@ export class Model {
     this.#again = false;
   }
 
+  /** The moment looked at; of an exported file its end. */
   now(): number {
-    return this.moment ?? (this.offline ? (this.#lastTime() ?? Date.now()) : Date.now());
-  }
-
-  #lastTime(): number | undefined {
-    const last = this.facts.at(-1);
-    return last && timeOf(last);
+    if (this.moment !== undefined) return this.moment;
+    const last = this.offline && this.facts.at(-1);
+    return last ? timeOf(last) : Date.now();
   }
 
   async load(): Promise<void> {
@@ -125,7 +124,9 @@ export class Model {
   /** Everything needed to look at this later, without a daemon. */
   async export(): Promise<Snapshot> {
     // One chart a kind is enough: all actors of a kind run the same machine.
-    const kinds = new Map([...this.actors.values()].map((actor) => [actor.kind, actor]));
+    // The oldest: it will not be gone before it is read, as the exec of a health check.
+    const byAge = [...this.actors.values()].sort((a, b) => b.since - a.since);
+    const kinds = new Map(byAge.map((actor) => [actor.kind, actor]));
     for (const actor of kinds.values()) await this.chart(actor);
     const ends = [...this.actors.values()].flatMap((actor) => this.#lastMove(actor) ?? []);
     const chains = await this.#chains.export(ends);
@@ -210,6 +211,7 @@ export class Model {
     const key = `${fact.type}/${fact.id}`;
     const actor = this.actors.get(key);
     if (actor) applyFact(actor, fact);
+    if (actor && fact.topic === 'transition') actor.unread = true;
     // Timers and what is accepted are not in facts; they are read of the one that is looked at.
     if (actor && key === this.chosen && fact.topic === 'transition') void this.#readOne(key);
     const ends = /^(removed|done|failed|cancelled)/.test(String(fact.data?.to ?? ''));
