@@ -72,6 +72,16 @@ describe('garbage', () => {
     expect(await checkStore(store.root, store.deps.store)).toEqual([]);
   });
 
+  it('is no writable layer whose making was cut short: it is made whole at the next start', async () => {
+    const image = await make('under');
+    await store.rootfs.prepare('cut', image.id);
+    const { UpperDir, WorkDir } = store.rootfs.describe('cut').Data;
+    for (const path of [UpperDir!, WorkDir!]) rmSync(path, { recursive: true });
+    await store.rootfs.boot();
+    await store.rootfs.withMounted('cut', async (path) => expect(readdirSync(path)).toContain('file'));
+    await store.rootfs.remove('cut');
+  });
+
   it('is what a power failure left of a layer: it is unpacked again from its blob', async () => {
     const image = await make('precious');
     const [diffId] = image.config.rootfs.diff_ids as [string];

@@ -3,7 +3,7 @@
  * image/overlay2/layerdb/mounts/<container>/mount-id, where cAdvisor looks for it. The shim makes the container's own mount;
  * `withMounted` makes another one over the same directories for as long as somebody needs it.
  */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -95,7 +95,13 @@ export class OverlayRootfs implements RootfsStore {
     if (this.#store.incomplete) return;
     const known = new Set(['l', BASE]);
     for (const { record } of this.#layers.all()) known.add(record.cacheId);
-    for (const { record } of this.#records.all()) known.add(record.mountId);
+    for (const { id, record } of this.#records.all()) {
+      known.add(record.mountId);
+      const own = join(this.#directory, record.mountId);
+      if (existsSync(join(own, 'diff')) && existsSync(join(own, 'work'))) continue;
+      this.#log.warn({ container: id }, 'a writable layer was not made whole; it is made now');
+      await this.#makeDirectories(id, record.mountId);
+    }
     for (const name of await readdir(this.#directory)) {
       if (!known.has(name)) await this.#layers.removeDirectory(name);
     }
@@ -119,18 +125,22 @@ export class OverlayRootfs implements RootfsStore {
       const bare = options.bare ? { bare: true as const } : {};
       this.#records.put(containerId, { mountId, imageId, diffIds, imageSize: size, ...bare });
       try {
-        const entry = join(this.#database, containerId);
-        const own = join(this.#directory, mountId);
-        await Promise.all([
-          mkdir(join(own, 'work'), { recursive: true, mode: 0o710 }),
-          makeRoot(join(own, 'diff')),
-          mkdir(entry, { recursive: true, mode: 0o700 }).then(() => writeFile(join(entry, 'mount-id'), mountId)),
-        ]);
+        await this.#makeDirectories(containerId, mountId);
       } catch (error) {
         await this.#discard(containerId);
         throw error;
       }
     });
+  }
+
+  async #makeDirectories(containerId: string, mountId: string): Promise<void> {
+    const entry = join(this.#database, containerId);
+    const own = join(this.#directory, mountId);
+    await Promise.all([
+      mkdir(join(own, 'work'), { recursive: true, mode: 0o710 }),
+      makeRoot(join(own, 'diff')),
+      mkdir(entry, { recursive: true, mode: 0o700 }).then(() => writeFile(join(entry, 'mount-id'), mountId)),
+    ]);
   }
 
   #record(containerId: string): RootfsRecord {
