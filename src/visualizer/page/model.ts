@@ -1,6 +1,5 @@
 /// <reference lib="dom" />
 /** What the page knows: actors and facts, live from the daemon or from an exported file, and the moment that is looked at. */
-import { isAbout } from '../explain.ts';
 import { actorAt, applyFact } from '../past.ts';
 import type { ActorView, Chart } from '../view.ts';
 import type { Chain } from '../why.ts';
@@ -268,22 +267,6 @@ export class Model {
 
   factsOf(actor: { kind: string; id: string }): WireFact[] {
     return this.#byActor.get(keyOf(actor)) ?? [];
-  }
-
-  /** What concerns an actor up to the moment looked at: its own facts, the commands that led to some of them, and those that only name it. */
-  about(actor: PageActor): WireFact[] {
-    const all = this.until();
-    const causes = new Set<number>();
-    for (const fact of all) {
-      if (fact.id === actor.id && fact.type === actor.kind && fact.cause !== undefined) causes.add(fact.cause);
-      if (isAbout(fact, actor)) causes.add(fact.seq);
-    }
-    return all.filter(
-      (fact) =>
-        (fact.id === actor.id && fact.type === actor.kind) ||
-        (fact.topic === 'command' && (causes.has(fact.seq) || causes.has(fact.cause ?? 0))) ||
-        fact.attributes.container === actor.id,
-    );
   }
 
   /** Also of one that is gone, if it was seen. */

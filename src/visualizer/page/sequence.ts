@@ -6,6 +6,7 @@
 import { isAbout, span } from '../explain.ts';
 import { eventText } from '../view.ts';
 import type { WireFact } from '../wire.ts';
+import { factsAbout } from './about.ts';
 import { arrowHead, clock, h, s } from './dom.ts';
 import { tone } from './flags.ts';
 import { keyOf, type Model, type PageActor, timeOf } from './model.ts';
@@ -90,7 +91,9 @@ function message(fact: WireFact, actors: readonly PageActor[], target: (fact: Wi
 
 export function drawSequence(model: Model, chosen: PageActor | undefined, width: number): Element {
   const actors = [...model.actors.values()];
-  const facts = (chosen ? model.about(chosen) : model.until().filter(({ topic }) => topic !== 'effect')).slice(-ROWS);
+  const facts = (chosen ? factsAbout(model, chosen) : model.until().filter(({ topic }) => topic !== 'effect')).slice(
+    -ROWS,
+  );
   if (!facts.length) return h('p', { class: 'empty' }, 'Nothing happened in what is kept here.');
   const target = reached(facts, actors);
   const messages = facts.map((fact) => message(fact, actors, target));

@@ -2,6 +2,7 @@
 /** The tree of actors and the journal. */
 import { factText } from '../explain.ts';
 import type { WireFact } from '../wire.ts';
+import { factsAbout } from './about.ts';
 import { clock, h } from './dom.ts';
 import { type Flag, flagsOf, tone } from './flags.ts';
 import { keyOf, type Model, nameOf, type PageActor, timeOf } from './model.ts';
@@ -91,7 +92,7 @@ const nameAt = (model: Model, fact: WireFact): string =>
 const JOURNAL_ROWS = 300;
 
 export function drawJournal(model: Model, actor: PageActor | undefined): Element {
-  const facts = (actor ? model.about(actor) : model.until()).slice(-JOURNAL_ROWS).reverse();
+  const facts = (actor ? factsAbout(model, actor) : model.until()).slice(-JOURNAL_ROWS).reverse();
   return h(
     'table',
     { 'aria-label': 'journal, newest first' },
