@@ -9,7 +9,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AnyStateMachine } from 'xstate';
 import { buildMachine } from '../../src/build/machine.ts';
 import { execMachine } from '../../src/exec/machine.ts';
+import { layerMachine } from '../../src/image/pull/layer-machine.ts';
 import { pullMachine } from '../../src/image/pull/machine.ts';
+import { pushedLayerMachine } from '../../src/image/push/layer-machine.ts';
 import { pushMachine } from '../../src/image/push/machine.ts';
 import { networkMachine } from '../../src/network/machine.ts';
 import { volumeMachine } from '../../src/volume/machine.ts';
@@ -35,8 +37,13 @@ const machines: Record<string, AnyStateMachine> = {
 };
 /** Passed through within one step of the chart: no fact tells of it. */
 const NEVER_RESTED_IN = (kind: string, name: string): boolean => kind === 'volume' && name === 'restoring';
+/** The charts within pulls and pushes, one a layer: their steps are not told, their effects are. */
+const inner = [...pointsOf('pull', layerMachine), ...pointsOf('push', pushedLayerMachine)].filter(
+  ({ topic }) => topic === 'effect',
+);
 const points = Object.entries(machines)
   .flatMap(([kind, machine]) => pointsOf(kind, machine))
+  .concat(inner)
   .filter(({ kind, name }) => !NEVER_RESTED_IN(kind, name));
 const chosen = all ? points : points.filter(({ kind, at }) => SAMPLE.includes(`${kind} ${at}`));
 
