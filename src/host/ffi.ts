@@ -48,7 +48,7 @@ type Native = (...args: unknown[]) => number;
 let library: ReturnType<typeof koffi.load> | undefined;
 
 /** Binds a libc function at its first use. */
-function libc(definition: string): Native {
+export function libc(definition: string): Native {
   let bound: Native | undefined;
   return (...args) => {
     library ??= koffi.load('libc.so.6');
@@ -57,7 +57,7 @@ function libc(definition: string): Native {
   };
 }
 
-function check(syscall: string, result: number, path?: NativePath): number {
+export function check(syscall: string, result: number, path?: NativePath): number {
   if (result < 0) throw new SyscallError(syscall, koffi.errno(), typeof path === 'string' ? path : undefined);
   return result;
 }
@@ -293,51 +293,7 @@ export function flockExclusive(fd: number): boolean {
   throw error;
 }
 
-const socketCall = libc('int socket(int domain, int type, int protocol)');
-
-const CLONE_NEWNET = 0x40000000;
-const setnsCall = libc('int setns(int fd, int kind)');
-/** Moves the calling thread alone; where others wait for it, it must come back before it does anything else. */
-export function enterNetworkNamespace(fd: number): void {
-  check('setns', setnsCall(fd, CLONE_NEWNET));
-}
-
-const unshareCall = libc('int unshare(int flags)');
-/** Moves the calling thread alone, into a new one. */
-export function newNetworkNamespace(): void {
-  check('unshare', unshareCall(CLONE_NEWNET));
-}
-
-const nameToIndexCall = libc('unsigned int if_nametoindex(const char *name)');
-/** Index of a link in the calling thread's namespace; ENODEV when there is none of this name. */
-export function linkIndex(name: string): number {
-  const index = nameToIndexCall(name);
-  if (index === 0) throw new SyscallError('if_nametoindex', koffi.errno(), name);
-  return index;
-}
-
-const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const SOL_NETLINK = 270;
-const NETLINK_EXT_ACK = 11;
-const setsockoptCall = libc('int setsockopt(int fd, int level, int option, const void *value, unsigned int length)');
-/** A rtnetlink(7) socket in the calling thread's namespace, which gives reasons with its errors where the kernel knows them. */
-export function netlinkSocket(): number {
-  const fd = check('socket', socketCall(AF_NETLINK, SOCK_RAW_CLOEXEC, 0));
-  setsockoptCall(fd, SOL_NETLINK, NETLINK_EXT_ACK, Buffer.of(1, 0, 0, 0), 4);
-  return fd;
-}
-
-const sendCall = libc('long send(int fd, const void *data, size_t size, int flags)');
-export function netlinkSend(fd: number, data: Uint8Array): void {
-  check('send', sendCall(fd, data, data.length, 0));
-}
-
-const recvCall = libc('long recv(int fd, _Out_ uint8_t *data, size_t size, int flags)');
-const MSG_DONTWAIT = 0x40;
-/** One datagram that is there already; returns its size. */
-export const netlinkReceive = (fd: number, data: Buffer): number =>
-  check('recv', recvCall(fd, data, data.length, MSG_DONTWAIT));
+export const socketCall = libc('int socket(int domain, int type, int protocol)');
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;

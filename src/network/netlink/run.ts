@@ -1,7 +1,8 @@
 /** Carries out steps on the thread it is called on, which for that time is in the namespace they are about. Synchronous throughout. */
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
-import { enterNetworkNamespace, isErrno, linkIndex, mount, MS, newNetworkNamespace } from '../../host/ffi.ts';
+import { isErrno, mount, MS } from '../../host/ffi.ts';
+import { enterNetworkNamespace, linkIndex, newNetworkNamespace } from '../../host/network-ffi.ts';
 import { addressBytes } from '../address.ts';
 import * as nl from './message.ts';
 import { NetlinkSocket } from './socket.ts';

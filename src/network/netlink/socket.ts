@@ -1,6 +1,7 @@
 /** A netlink socket of the namespace that the thread is in when it opens one. The kernel answers while it is asked: nothing here waits. */
 import { closeSync } from 'node:fs';
-import { netlinkReceive, netlinkSend, netlinkSocket, SyscallError } from '../../host/ffi.ts';
+import { SyscallError } from '../../host/ffi.ts';
+import { netlinkReceive, netlinkSend, netlinkSocket } from '../../host/network-ffi.ts';
 import { message, readAcknowledgement } from './message.ts';
 
 const LARGEST_ANSWER = 8192;
