@@ -56,7 +56,7 @@ try {
       'Maintainer: reactord maintainers <maintainers@reactord.invalid>',
       // Node needs the first four.
       'Depends: libc6 (>= 2.28), libstdc++6 (>= 8), libgcc-s1, libatomic1, runc, containerd | containerd.io, iproute2, nftables, util-linux, procps',
-      'Recommends: docker-cli | docker.io, git, xz-utils, tini',
+      'Recommends: docker-cli | docker.io, git, xz-utils, tini, conntrack',
       'Section: admin',
       'Priority: optional',
       `Description: ${description}`,
