@@ -39,7 +39,7 @@ export class GroupCommit {
   /** For the sync under way. */
   #current: Waiter[] = [];
   #unsynced = false;
-  #syncing: Promise<void> | undefined;
+  #syncing = false;
   #log: number | undefined;
   #scheduled = false;
   #retry: NodeJS.Timeout | undefined;
@@ -84,15 +84,28 @@ export class GroupCommit {
     this.#waiters = [];
     try {
       this.flush();
-      this.#committed.push(...waiters);
-      this.#syncing ??= this.#syncAll();
+      this.#whenSynced(waiters);
     } catch (error) {
       this.#fail(waiters, error);
     }
   }
 
+  /** All that these wait for is committed. */
+  #whenSynced(waiters: readonly Waiter[]): void {
+    if (this.#unsynced) {
+      this.#committed.push(...waiters);
+      if (!this.#syncing) void this.#syncAll();
+    } else if (this.#syncing) {
+      // It began after their commit.
+      this.#current.push(...waiters);
+    } else {
+      for (const waiter of waiters) waiter.resolve();
+    }
+  }
+
   /** Never rejects. */
   async #syncAll(): Promise<void> {
+    this.#syncing = true;
     while (this.#unsynced && !this.#closed) {
       this.#current = this.#committed;
       this.#committed = [];
@@ -108,7 +121,7 @@ export class GroupCommit {
         break;
       }
     }
-    this.#syncing = undefined;
+    this.#syncing = false;
     if (this.#closed) this.#closeLog();
   }
 
@@ -151,14 +164,7 @@ export class GroupCommit {
         this.#schedule();
       });
     }
-    if (this.#unsynced) {
-      return new Promise((resolve, reject) => {
-        this.#committed.push({ resolve, reject });
-        this.#syncing ??= this.#syncAll();
-      });
-    }
-    if (!this.#syncing) return Promise.resolve();
-    return new Promise((resolve, reject) => this.#current.push({ resolve, reject }));
+    return new Promise((resolve, reject) => this.#whenSynced([{ resolve, reject }]));
   }
 
   close(): void {

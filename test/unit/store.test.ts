@@ -155,6 +155,24 @@ describe('the SQLite store', () => {
     store.close();
   });
 
+  it('a commit that finds nothing left to do holds nobody up, now or later', async () => {
+    const { store, syncs } = heldSyncs();
+    store.collection('things').put('a', { n: 1 });
+    const first = store.durable();
+    // Reading commits what waits; the commit that was due finds all of it synced already.
+    store.journal.read({});
+    const second = store.durable();
+    syncs[0]!.resolve();
+    await second;
+    await first;
+    store.collection('things').put('b', { n: 2 });
+    const third = store.durable();
+    expect([await settled(third), syncs.length]).toEqual([false, 2]);
+    syncs[1]!.resolve();
+    await third;
+    store.close();
+  });
+
   it('sets a damaged file aside instead of dying of it', () => {
     const path = join(directory, 'reactord.db');
     writeFileSync(path, 'this is no database, and long enough to be looked at by SQLite as one'.repeat(50));
