@@ -2,7 +2,7 @@
 docker run -d --name counter -p 8081:80 box /bin/sh -c "$COUNT" >/dev/null
 counter=$(pid_of counter)
 daemon=$(main_pid)
-since=$(date +%s)
+since=$(date +%s.%N)
 check 'a newer package installs' dpkg -i newer.deb
 check 'it is the newer one' is "$(dpkg-query -W -f '${Version}' reactord)" "$(dpkg-deb -f newer.deb Version)"
 check 'the daemon is replaced' soon replaced "$daemon"
