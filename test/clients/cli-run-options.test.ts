@@ -68,8 +68,8 @@ describe('names and files', () => {
     expect(found.HostConfig.Annotations).toEqual({ note: '3' });
     expect(Object.keys(found.NetworkSettings.Ports).sort()).toEqual(['80/tcp', '90/udp', '91/udp']);
     expect([found.Name, found.Id]).toEqual(['/told', readFileSync(idFile!, 'utf8')]);
-    expect(run(['-u', '5:6', '--group-add', '77', '-w', '/work/dir'], 'id; pwd')).toBe(
-      'uid=5 gid=6 groups=6,77\n/work/dir',
+    expect(run(['-u', '5:6', '--group-add', '77', '-w', '/srv/dir'], 'id; pwd')).toBe(
+      'uid=5 gid=6 groups=6,77\n/srv/dir',
     );
     expect(cases.ok('run', ['--rm', '--entrypoint', 'echo'], 'busybox', 'hi')).toBe('hi');
   });

@@ -1,7 +1,7 @@
 /**
- * rtnetlink messages as bytes: a header, a family's fixed part, attributes. Pure. Layouts: netlink(7), rtnetlink(7), and
- * the kernel's include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,veth}.h. Numbers are in the machine's order, which is little-endian on
- * all that Node runs containers on.
+ * rtnetlink messages as bytes: a header, a family's fixed part, attributes. Pure. Layouts: netlink(7), rtnetlink(7), and the
+ * kernel's include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,veth}.h. Numbers are in the machine's order: little-endian
+ * on every machine that our way to libc (koffi) is built for.
  */
 
 export const NLM_F = { REQUEST: 0x1, ACK: 0x4, EXCL: 0x200, REPLACE: 0x100, CREATE: 0x400 } as const;
