@@ -8,10 +8,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
 
-/** From the call that starts a runtime to its last attach, with room for a busy machine. */
-const OPEN_MS = 40;
 /** Well below a grace period, after which the lock is slow again. */
 const EVERY_MS = 3;
+/** From the call that starts a runtime to its last attach, with room for a busy machine: counted, as the wall clock may jump. */
+const TIMES = 13;
 
 export interface AttachWindowOptions {
   clock: Clock;
@@ -25,7 +25,7 @@ export class AttachWindow {
   #clock: Clock;
   #membership: string;
   #root: string;
-  #until = 0;
+  #left = 0;
   #open: Promise<void> | undefined;
   /** It could not be written: there is nothing to gain here. */
   #useless = false;
@@ -38,12 +38,12 @@ export class AttachWindow {
 
   /** A runtime is about to be started. Nobody has to wait for the end of the window, which the promise tells; it never rejects. */
   open(): Promise<void> {
-    this.#until = this.#clock.now() + OPEN_MS;
+    this.#left = TIMES;
     return (this.#open ??= this.#hold().finally(() => (this.#open = undefined)));
   }
 
   async #hold(): Promise<void> {
-    while (!this.#useless && this.#clock.now() < this.#until) {
+    while (!this.#useless && this.#left-- > 0) {
       try {
         // Read anew each time: whoever moved this process to another cgroup shall not find it back in the old one.
         await writeFile(ownProcs(readFileSync(this.#membership, 'utf8'), this.#root), '0', { flag: 'r+' });
