@@ -1,4 +1,4 @@
-/** What is measured: one number a round and peer. Set-up inside a case is not timed. */
+/** All that is measured, in the order of the table. */
 import { buildCases } from './cases/builds.ts';
 import { byteCases } from './cases/bytes.ts';
 import { cachedBuildCases } from './cases/cached-build.ts';
@@ -8,16 +8,7 @@ import { latencyCases } from './cases/latency.ts';
 import { memoryCases } from './cases/memory.ts';
 import { networkCases } from './cases/network.ts';
 import { readCases } from './cases/reads.ts';
-import type { Peer } from './peers.ts';
-
-export interface Case {
-  name: string;
-  unit: string;
-  rate?: boolean;
-  goal?: string;
-  rounds?: number;
-  measure(peer: Peer): Promise<number>;
-}
+import type { Case } from './case.ts';
 
 export const cases: Case[] = [
   ...latencyCases,

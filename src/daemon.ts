@@ -20,7 +20,7 @@ import { loadDefaultProfile } from './host/apparmor.ts';
 import { readHostFacts } from './host/facts.ts';
 import { openUserRemap } from './host/user-remap.ts';
 import { unavailable } from './errors.ts';
-import { createImageRoom, type ImageRoom } from './image/room.ts';
+import { createImageRoom } from './image/room.ts';
 import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
 import { createNetworkRoom } from './network/room.ts';

@@ -1,6 +1,6 @@
 /** Builds that have work to do: stages that could run beside each other, and a context of many files. */
 import { type Entry, tarOf } from '../../test/support/fixture-image.ts';
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import type { Peer } from '../peers.ts';
 
 const FILES = 5_000;

@@ -1,6 +1,6 @@
 /** Bytes a second. */
 import { request } from 'node:http';
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import { created, milliseconds, remove, start } from '../work.ts';
 
 const MIB = 1 << 20;

@@ -1,6 +1,6 @@
 /** A build that has nothing to do. */
 import { tarOf } from '../../test/support/fixture-image.ts';
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import { medianOf } from '../work.ts';
 
 export const cachedBuildCases: Case[] = [

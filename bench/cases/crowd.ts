@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { type ClientRequest, request } from 'node:http';
 import { join } from 'node:path';
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import type { Peer } from '../peers.ts';
 import { many, milliseconds, removeAll, start } from '../work.ts';
 

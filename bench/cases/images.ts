@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildImage, type Entry, tarOf } from '../../test/support/fixture-image.ts';
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import type { Peer } from '../peers.ts';
 
 const SMALL_FILES = 10_000;

@@ -1,5 +1,5 @@
 /** How long one thing takes. */
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import { created, many, medianOf, milliseconds, remove, removeAll, start } from '../work.ts';
 
 export const latencyCases: Case[] = [

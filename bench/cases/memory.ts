@@ -1,5 +1,5 @@
 /** Memory, and the time until a daemon is there. */
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import { pss } from '../peers.ts';
 import { many, milliseconds, removeAll, start } from '../work.ts';
 

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import type { Peer } from '../peers.ts';
 import { created, medianOf, milliseconds, remove, removeAll, start } from '../work.ts';
 

@@ -1,6 +1,6 @@
 /** Questions a second. */
 import { Agent, request } from 'node:http';
-import type { Case } from '../cases.ts';
+import type { Case } from '../case.ts';
 import type { Peer } from '../peers.ts';
 import { created, many, milliseconds, remove, removeAll } from '../work.ts';
 

@@ -12,7 +12,7 @@ import type { Reactor } from '../reactor/reactor.ts';
 import type { Store } from '../store/port.ts';
 import { authorization } from './authz.ts';
 import { leavers, requestKey } from './connection.ts';
-import type { Api, ApiContext, ApiEnv } from './kit.ts';
+import type { Api, ApiContext, ApiEnv } from './context.ts';
 import { eventRoutes } from './routes/events.ts';
 import { pluginRoutes } from './routes/plugins.ts';
 import { swarmRoutes } from './routes/swarm.ts';

@@ -10,7 +10,7 @@ import { forbidden, internal, invalid } from '../errors.ts';
 import { withDeadline } from '../lib/deadline.ts';
 import { readBody } from './body.ts';
 import { capturedBodies, incomingOf, requestKey } from './connection.ts';
-import type { ApiContext, ApiEnv } from './kit.ts';
+import type { ApiContext, ApiEnv } from './context.ts';
 
 const SOCKETS = '/run/docker/plugins';
 const ASK_MS = 10_000;

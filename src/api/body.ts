@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
 import { invalid } from '../errors.ts';
 import { capturedBodies, incomingOf, requestKey } from './connection.ts';
-import type { ApiContext } from './kit.ts';
+import type { ApiContext } from './context.ts';
 import { check, type Documents, type SchemaName } from './validate.ts';
 
 /** No document of the API comes near it; archives are streams and have no limit here. */

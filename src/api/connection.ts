@@ -1,7 +1,7 @@
 /** What the server knows of a request's connection beside the request itself. */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { ApiContext } from './kit.ts';
+import type { ApiContext } from './context.ts';
 
 export interface Upgraded {
   socket: Duplex;

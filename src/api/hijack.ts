@@ -12,7 +12,7 @@ import { Duplex, type Readable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { internal } from '../errors.ts';
 import { endGently, incomingOf, upgrades } from './connection.ts';
-import type { ApiContext } from './kit.ts';
+import type { ApiContext } from './context.ts';
 import { frame, MULTIPLEXED, STDOUT } from './stream.ts';
 
 export interface HijackOptions {

@@ -1,34 +1,16 @@
 /** What route files use to read requests and answer them. Routes are written without the version prefix. */
-import type { HttpBindings } from '@hono/node-server';
-import type { Context, Hono } from 'hono';
 import { DaemonError, invalid } from '../errors.ts';
 import type { RegistryAuth } from '../image/port.ts';
+import type { ApiContext } from './context.ts';
 import { type Filters, parseFilters } from './filters.ts';
 import { streamAnswer } from './stream.ts';
 
 export { bodyStream, jsonBody } from './body.ts';
+export type { Api, ApiContext, ApiEnv, ApiVariables } from './context.ts';
 export { type Filters, matchesLabels } from './filters.ts';
 export { hijack } from './hijack.ts';
 export { frame, MULTIPLEXED, RAW_STREAM } from './stream.ts';
 export { websocket } from './websocket.ts';
-
-export interface ApiVariables {
-  /** The API version of the request, as "1.51". */
-  apiVersion: string;
-  /** Fires when the client went away before the answer ended. */
-  gone: AbortSignal;
-  /** Seq of the command fact of this request; 0 for reads. */
-  command: number;
-}
-
-export interface ApiEnv {
-  Bindings: HttpBindings;
-  Variables: ApiVariables;
-}
-
-/** `api.get('/containers/:name/json', …)`; a name with slashes is `:name{.+}`. HEAD comes in as GET: see `isHead`. */
-export type Api = Hono<ApiEnv>;
-export type ApiContext = Context<ApiEnv>;
 
 const FALSE_TEXTS = new Set(['', '0', 'no', 'false', 'none']);
 

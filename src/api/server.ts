@@ -9,7 +9,7 @@ import type { Config } from '../config/config.ts';
 import { invalid } from '../errors.ts';
 import { endGently, upgrades } from './connection.ts';
 import { isForeign, isLoopback, refuseForeign } from './foreign.ts';
-import type { Api } from './kit.ts';
+import type { Api } from './context.ts';
 import { tlsOptions } from './tls.ts';
 import { listenUnix } from './unix-socket.ts';
 import { routePath } from './versions.ts';

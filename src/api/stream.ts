@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { leavers, requestKey } from './connection.ts';
-import type { ApiContext } from './kit.ts';
+import type { ApiContext } from './context.ts';
 
 export const STDIN = 0;
 export const STDOUT = 1;

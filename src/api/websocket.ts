@@ -5,7 +5,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { invalid } from '../errors.ts';
 import { incomingOf, upgrades } from './connection.ts';
-import type { ApiContext } from './kit.ts';
+import type { ApiContext } from './context.ts';
 
 const LARGEST_MESSAGE = 1 << 20;
 

@@ -1,26 +1,16 @@
 /** Wires the chart: its named actors to effects over the ports, its outward actions to the room's store and bus. */
-import type { Logger } from 'pino';
 import { fromCallback } from 'xstate';
-import type { Config } from '../config/config.ts';
-import type { HostFacts } from '../host/port.ts';
-import type { UserRemap } from '../host/user-remap.ts';
-import type { RootfsStore } from '../image/port.ts';
-import type { Clock } from '../lib/clock.ts';
-import type { LogDrivers, LogInfo } from '../logs/port.ts';
-import type { Networks, Sandbox } from '../network/port.ts';
+import type { Sandbox } from '../network/port.ts';
 import { effect, OPEN_ENDED, within } from '../reactor/effect.ts';
-import type { Runtime, Task } from '../runtime/port.ts';
-import type { Collection } from '../store/port.ts';
-import type { StreamBroker } from '../streams/broker.ts';
-import type { Volumes } from '../volume/port.ts';
+import type { Task } from '../runtime/port.ts';
 import { adopt } from './adopt.ts';
+import type { EffectDeps } from './deps.ts';
 import { remove, settle, undo } from './end.ts';
 import type { Announcement, ContainerEvent, RemoveOrder, Started, Work } from './events.ts';
 import { internal } from '../errors.ts';
 import { containerMachine } from './machine.ts';
-import { runProbes, type ProbeRunner } from './probes.ts';
+import { runProbes } from './probes.ts';
 import type { ContainerRecord } from './record.ts';
-import type { Sessions } from './session.ts';
 import { create, launch, openNetwork, prepare } from './start.ts';
 
 /** What the effects may take: each is the sum of its calls' own deadlines, so one that takes longer hangs. */
@@ -34,40 +24,6 @@ const SIGNAL_MS = 20_000;
 const FREEZE_MS = 10_000;
 const SETTLE_MS = 80_000;
 const REMOVE_MS = 5 * 60_000;
-
-export interface Creation {
-  volumes: string[];
-}
-
-/** What the effects reach: ports, and the little they need of the room. */
-export interface EffectDeps {
-  config: Config;
-  log: Logger;
-  clock: Clock;
-  host: HostFacts;
-  remap?: UserRemap;
-  runtime: Runtime;
-  rootfs: RootfsStore;
-  networks: Networks;
-  volumes: Volumes;
-  logs: LogDrivers;
-  sessions: Sessions;
-  /** Anonymous volumes of containers that are being made. */
-  creations: Collection<Creation>;
-  /** The container's streams, made when first asked for. */
-  streamsOf(record: ContainerRecord): StreamBroker;
-  logInfo(record: ContainerRecord): LogInfo;
-  find(id: string): ContainerRecord | undefined;
-  /** By any reference. Throws notFound. */
-  resolve(reference: string): ContainerRecord;
-  /** The full id of a container by name or id. */
-  idOf(reference: string): string | undefined;
-  /** A Docker event of the container, with its own attributes. */
-  publish(record: ContainerRecord, action: string, attributes?: Record<string, string>): void;
-  /** Ids of the containers that name a volume. */
-  volumeUsers(volume: string): string[];
-  runProbe: ProbeRunner;
-}
 
 /** What the chart tells the room. Called in the turn of the transition; must not throw. */
 export interface Outlet {

@@ -1,7 +1,7 @@
 /** After the daemon started again: takes up a container that went on running meanwhile. */
 import type { Sandbox } from '../network/port.ts';
 import { internal } from '../errors.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import type { Work } from './events.ts';
 import { sandboxRequest } from './network-request.ts';
 import { openLog } from './start.ts';

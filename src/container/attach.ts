@@ -4,7 +4,7 @@ import { drained } from '../api/stream.ts';
 import { conflict } from '../errors.ts';
 import { renderBatch } from '../logs/render.ts';
 import type { Attachment, AttachOptions } from '../streams/broker.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import type { ContainerRecord } from './record.ts';
 
 export interface ContainerAttach extends AttachOptions {

@@ -11,7 +11,7 @@ import type { EndpointConfig } from '../network/port.ts';
 import { joinedContainer } from '../runtime/oci/docker-types.ts';
 import { validateConfig } from '../runtime/oci/validate-config.ts';
 import { adaptHostConfig, validateHostConfig, validateNetworkMode } from '../runtime/oci/validate.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import type { ContainerConfig, HostConfig, NetworkingConfig } from './config.ts';
 import { removeDirectory } from './directory.ts';
 import { commandOf, hostConfigOf, mergeConfig } from './merge.ts';

@@ -1,7 +1,7 @@
 /** The effects of an end: let go of what a process used, undo a start, take a container away. Idempotent, each step bounded. */
 import { existsSync } from 'node:fs';
 import { withDeadline } from '../lib/deadline.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import { removeBundle, removeDirectory } from './directory.ts';
 import type { RemoveOrder, Work } from './events.ts';
 import { closeMounts, imageRoots } from './mounting.ts';

@@ -12,7 +12,7 @@ import type { ContainerMount } from '../runtime/oci/mounts.ts';
 import { prepareShm, releaseShm, shmMount } from '../runtime/oci/shm.ts';
 import { type MountPoint, parseVolumesFrom, planMounts } from '../volume/mounts.ts';
 import { checkBindSources, imagePath, type MountContext, releaseMounts, resolveMounts } from '../volume/resolve.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import type { ContainerRecord } from './record.ts';
 
 /** At create: mount points with their volumes made and bind sources checked. */

@@ -9,7 +9,7 @@ import { isFullId } from '../lib/ids.ts';
 import type { Reply } from '../reactor/ask.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { TaskProbe } from '../runtime/port.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import { removeDirectory } from './directory.ts';
 import { undo } from './end.ts';
 import type { ContainerContext, ContainerEvent } from './events.ts';

@@ -14,7 +14,7 @@ import { type SystemFiles, systemMounts } from '../volume/resolve.ts';
 import type { TaskSpec } from '../runtime/port.ts';
 import { startExitCode } from './changes.ts';
 import type { Started, Work } from './events.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import { readThroughLayers, UNCLEAR } from './layered-root.ts';
 import { sandboxRequest } from './network-request.ts';
 import { openMounts, remapOf } from './mounting.ts';

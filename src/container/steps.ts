@@ -2,7 +2,7 @@
 import { Duplex } from 'node:stream';
 import { cancelled } from '../errors.ts';
 import type { ContainerCreate } from '../generated/types/container-create.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import type { StepRequest, StepResult, StepRunner } from './port.ts';
 import type { Containers } from './service.ts';
 

@@ -4,7 +4,7 @@ import type { ImageUsers } from '../image/port.ts';
 import type { NetworkUsers, SandboxRequest } from '../network/port.ts';
 import type { VolumeUsers } from '../volume/port.ts';
 import { Lanes } from '../lib/lanes.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import { sandboxRequest } from './network-request.ts';
 import { type ContainerRecord, hasProcesses, isRunning } from './record.ts';
 import type { Registry } from './registry.ts';

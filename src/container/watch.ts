@@ -1,7 +1,7 @@
 /** Ties a task to its container: its output to the log and the attached clients, its end and its OOM to the chart. */
 import { keepCause } from '../bus/cause.ts';
 import type { ExitStatus, Task } from '../runtime/port.ts';
-import type { EffectDeps } from './actors.ts';
+import type { EffectDeps } from './deps.ts';
 import type { Work } from './events.ts';
 import type { Session } from './session.ts';
 

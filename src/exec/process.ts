@@ -29,7 +29,7 @@ export const execUser = ({
   resolveUser(exec.user || config.User, hostConfig.GroupAdd ?? [], databasesIn(`/proc/${pid}/root`));
 
 export function execProcess(input: ExecProcessInput): ProcessSpecification {
-  const { exec, config, hostConfig, process } = input;
+  const { exec, process } = input;
   const { uid, gid, additionalGids } = execUser(input);
   const [height = 0, width = 0] = input.consoleSize ?? exec.consoleSize ?? [];
   const { consoleSize: _, ...inherited } = process;

@@ -1,7 +1,7 @@
 /** Execs: they live in memory with their container, start once, and stay readable for a while after their end. */
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { conflict, DaemonError, internal, notFound } from '../errors.ts';
+import { conflict, DaemonError, notFound } from '../errors.ts';
 import type { ContainerRecord } from '../container/record.ts';
 import type { ProbeOutcome, ProbeRunner } from '../container/probes.ts';
 import type { HostFacts } from '../host/port.ts';

@@ -1,7 +1,9 @@
 /** The room of the images: builds the stores and hands out what the others use of them. */
 import { join } from 'node:path';
 import type { Api } from '../api/kit.ts';
+import { distributionRoutes } from '../api/routes/distribution.ts';
 import { imageRoutes } from '../api/routes/images.ts';
+import { transferRoutes } from '../api/routes/transfer.ts';
 import type { Room, RoomDeps } from '../reactor/room.ts';
 import { ImageCatalog } from './catalog/catalog.ts';
 import { BlobStore } from './content/content.ts';
@@ -98,7 +100,8 @@ export async function createImageRoom(deps: RoomDeps & { users: ImageUsers }): P
     },
     routes(api) {
       imageRoutes(api, services);
-      transfers.routes(api);
+      transferRoutes(api, transfers);
+      distributionRoutes(api, transfers);
     },
   };
 }

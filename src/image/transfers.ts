@@ -1,7 +1,4 @@
 /** Images between this machine and registries: pull, push, inspection at the registry, login and search. */
-import type { Api } from '../api/kit.ts';
-import { distributionRoutes } from '../api/routes/distribution.ts';
-import { transferRoutes } from '../api/routes/transfer.ts';
 import type { RoomDeps } from '../reactor/room.ts';
 import type { Image, PullOptions, RegistryAuth } from './port.ts';
 import { Pulls } from './pull/pulls.ts';
@@ -25,7 +22,6 @@ export interface Transfers {
   distribution(reference: string, auth: RegistryAuth | undefined, signal: AbortSignal): Promise<DistributionInspect>;
   login(auth: RegistryAuth, signal: AbortSignal): Promise<LoginAnswer>;
   search(term: string, options: SearchOptions): Promise<SearchResult[]>;
-  routes(api: Api): void;
   stop(): Promise<void>;
 }
 
@@ -47,21 +43,16 @@ export function createTransfers(deps: TransferDeps): Transfers {
   });
   const pulls = new Pulls({ ...deps, registries, downloads });
   const pushes = new Pushes({ ...deps, registries, slots: new Slots(config.maxConcurrentUploads) });
-  const transfers: Transfers = {
+  return {
     pull: (reference, options) => pulls.pull(reference, options),
     pullAll: (ref, options) => pulls.pullAll(ref, options),
     push: (reference, options) => pushes.push(reference, options),
     distribution: (reference, auth, signal) => inspectDistribution(registries, reference, auth, signal),
     login: (auth, signal) => login(registries, auth, signal),
     search: (term, options) => search(registries, term, options),
-    routes(api) {
-      transferRoutes(api, transfers);
-      distributionRoutes(api, transfers);
-    },
     async stop() {
       await downloads.close();
       await registries.close();
     },
   };
-  return transfers;
 }

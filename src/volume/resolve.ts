@@ -2,7 +2,7 @@
  * Brings a container's mount points onto the host at its start, and lets go of them after its end: makes missing bind
  * sources, mounts volumes, and pins subpaths so that nobody can swap them for a link while the container starts.
  */
-import { closeSync, constants, fstatSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { asDaemonError, invalid, notFound } from '../errors.ts';

@@ -8,7 +8,6 @@ import type { ContainerRecord } from '../../src/container/record.ts';
 import type { ContainerCreate } from '../../src/generated/types/container-create.ts';
 import { readHostFacts } from '../../src/host/facts.ts';
 import { createImageRoom } from '../../src/image/room.ts';
-import { systemClock } from '../../src/lib/clock.ts';
 import { createLogDrivers } from '../../src/logs/drivers.ts';
 import { createShimRuntime } from '../../src/runtime/shim/runtime.ts';
 import { createVolumeRoom } from '../../src/volume/room.ts';

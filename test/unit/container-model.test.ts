@@ -10,7 +10,6 @@ import {
   essence,
   eventKey,
   inputFor,
-  type ModelEvent,
   pathsFrom,
   recordFor,
   type Snapshot,

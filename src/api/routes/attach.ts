@@ -1,6 +1,6 @@
 /** Attaching to a container's streams, over a taken-over connection and over a websocket. */
 import { createWebSocketStream } from 'ws';
-import type { EffectDeps } from '../../container/actors.ts';
+import type { EffectDeps } from '../../container/deps.ts';
 import { attachTo, type ContainerAttach } from '../../container/attach.ts';
 import type { Containers } from '../../container/service.ts';
 import { invalid } from '../../errors.ts';

@@ -5,7 +5,6 @@ import { notImplemented } from '../../errors.ts';
 import {
   type BytesMessage,
   Control,
-  type Exporter,
   type SolveRequest,
 } from '../../generated/proto/buildkit/control_pb.ts';
 import { Health } from '../../generated/proto/buildkit/health_pb.ts';

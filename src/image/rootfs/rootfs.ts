@@ -4,7 +4,7 @@
  * `withMounted` makes another one over the same directories for as long as somebody needs it.
  */
 import { existsSync, mkdirSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { conflict, notFound } from '../../errors.ts';
@@ -103,7 +103,7 @@ export class OverlayRootfs implements RootfsStore {
       await this.#makeDirectories(id, record.mountId);
     }
     for (const name of await readdir(this.#directory)) {
-      if (!known.has(name)) await this.#layers.removeDirectory(name);
+      if (!known.has(name) && !name.startsWith('tmp-')) await this.#layers.sweep(name);
     }
     for (const name of await readdir(this.#database)) {
       if (!this.#records.get(name)) await rm(join(this.#database, name), { recursive: true, force: true });

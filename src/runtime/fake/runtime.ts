@@ -7,10 +7,8 @@ import { join } from 'node:path';
 import { DaemonError, conflict, internal, notFound } from '../../errors.ts';
 import { endedTask } from '../ended-task.ts';
 import type { ExitStatus, Runtime, Task, TaskProbe, TaskSpec } from '../port.ts';
-import { FakeTask } from './task.ts';
+import { type FakeStep, FakeTask } from './task.ts';
 import type { FakeProgram } from './process.ts';
-
-export type FakeStep = 'create' | 'start' | 'exec' | 'kill' | 'delete' | 'pause' | 'resume' | 'update' | 'probe';
 
 export interface FakeOptions {
   /** What processes do; without it they run until killed. */

@@ -2,7 +2,9 @@
 import { conflict } from '../../errors.ts';
 import type { Process, ProcessSpec, Task, TaskSpec } from '../port.ts';
 import { FakeProcess, type FakeProgram } from './process.ts';
-import type { FakeStep } from './runtime.ts';
+
+/** What can be made to fail or hang. */
+export type FakeStep = 'create' | 'start' | 'exec' | 'kill' | 'delete' | 'pause' | 'resume' | 'update' | 'probe';
 
 export interface FakeTaskOptions extends TaskSpec {
   args: readonly string[];

@@ -2,7 +2,7 @@
  * The default seccomp profile as data: what a process without privileges may ask of the kernel. Everything that is not
  * named fails with EPERM. Entries hold under conditions of architecture, capability and kernel; seccomp.ts picks them.
  */
-import type { SeccompProfile } from './seccomp.ts';
+import type { SeccompProfile } from './seccomp-profile.ts';
 
 const words = (text: string): string[] => text.split(/\s+/).filter(Boolean);
 

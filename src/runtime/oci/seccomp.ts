@@ -1,28 +1,8 @@
 /** Seccomp profiles in Docker's form (conditions of architecture, capability and kernel) → what an OCI runtime takes. */
 import { invalid } from '../../errors.ts';
 import { DEFAULT_SECCOMP } from './seccomp-default.ts';
-import type { Seccomp, SeccompCall } from './spec-types.ts';
-
-export interface SeccompFilter {
-  caps?: string[];
-  arches?: string[];
-  /** "4.8": the kernel must be at least that. */
-  minKernel?: string;
-}
-
-export interface ConditionalCall extends Omit<SeccompCall, 'names'> {
-  names?: string[];
-  /** The old form, for one call. */
-  name?: string;
-  comment?: string;
-  includes?: SeccompFilter;
-  excludes?: SeccompFilter;
-}
-
-export interface SeccompProfile extends Omit<Seccomp, 'syscalls'> {
-  archMap?: { architecture: string; subArchitectures?: string[] | null }[];
-  syscalls?: ConditionalCall[];
-}
+import type { ConditionalCall, SeccompProfile } from './seccomp-profile.ts';
+import type { Seccomp } from './spec-types.ts';
 
 export interface SeccompTarget {
   /** Docker's name of the machine: amd64. */

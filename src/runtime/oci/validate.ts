@@ -26,7 +26,10 @@ type DaemonConfig = Pick<
   | 'defaultIpcMode'
   | 'defaultCgroupnsMode'
   | 'noNewPrivileges'
-  | 'defaultRuntime' | 'runtimes' | 'usernsRemap' | 'ipForward'
+  | 'defaultRuntime'
+  | 'runtimes'
+  | 'usernsRemap'
+  | 'ipForward'
 >;
 
 /** What dockerd fills in at create. */
