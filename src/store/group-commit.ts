@@ -40,6 +40,8 @@ export class GroupCommit {
   #current: Waiter[] = [];
   #unsynced = false;
   #syncing = false;
+  /** The log may lack what a sync that failed was to write. */
+  #doubtful = false;
   #log: number | undefined;
   #scheduled = false;
   #retry: NodeJS.Timeout | undefined;
@@ -111,18 +113,26 @@ export class GroupCommit {
       this.#committed = [];
       this.#unsynced = false;
       try {
+        if (this.#doubtful) this.#checkpoint();
         // Nobody but us has this file; it stays the same as long as the database is open.
         this.#log ??= openSync(`${this.#path}-wal`, 'r');
         await this.#sync(this.#log);
         for (const waiter of this.#current) waiter.resolve();
       } catch (error) {
         this.#unsynced = true;
+        this.#doubtful = true;
         this.#fail(this.#current, error);
         break;
       }
     }
     this.#syncing = false;
     if (this.#closed) this.#closeLog();
+  }
+
+  /** After a sync that failed the kernel takes its pages for written, and the next one succeeds without them: all goes into the database itself. */
+  #checkpoint(): void {
+    this.database.exec('PRAGMA wal_checkpoint(FULL)');
+    this.#doubtful = false;
   }
 
   #closeLog(): void {

@@ -1,6 +1,7 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Fact } from '../../src/bus/fact.ts';
 import { memoryStore } from '../../src/store/memory.ts';
@@ -150,6 +151,24 @@ describe('the SQLite store', () => {
     expect(errors).toHaveLength(1);
     const again = store.durable();
     expect([await settled(again), syncs.length]).toEqual([false, 2]);
+    syncs[1]!.resolve();
+    await again;
+    store.close();
+  });
+
+  it('does not trust its log after a sync that failed: what it was to hold goes into the database itself', async () => {
+    const { store, syncs } = heldSyncs();
+    store.collection('things').put('a', { n: 1 });
+    const early = store.durable();
+    expect(await settled(early)).toBe(false);
+    syncs[0]!.reject(new Error('EIO: i/o error, fdatasync'));
+    await expect(early).rejects.toThrow('EIO');
+    const again = store.durable();
+    expect(await settled(again)).toBe(false);
+    const elsewhere = join(directory, 'without-log.db');
+    copyFileSync(join(directory, 'reactord.db'), elsewhere);
+    const found = new DatabaseSync(elsewhere).prepare("SELECT json FROM records WHERE id = 'a'").get();
+    expect(found).toEqual({ json: '{"n":1}' });
     syncs[1]!.resolve();
     await again;
     store.close();

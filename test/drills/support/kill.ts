@@ -1,8 +1,7 @@
 /** Kills a daemon at a chosen fact, starts it again, and asks what is true. */
 import { existsSync } from 'node:fs';
 import { expect } from 'vitest';
-import type { AnyStateMachine } from 'xstate';
-import { chartOfMachine, type ChartNode } from '../../../src/visualizer/view.ts';
+import type { AnyStateMachine, AnyStateNode } from 'xstate';
 import type { TestDaemon } from '../../support/daemon.ts';
 import { eventually } from '../../support/eventually.ts';
 import { leaks } from '../../support/leak-check.ts';
@@ -14,28 +13,35 @@ export interface Point {
   when: When;
   topic: 'transition' | 'effect';
   kind: string;
-  /** A state, or `<effect>/<begin|end>`. */
+  /** A state, or `<effect>/<begin|end|stop>`. */
   name: string;
 }
 
 export const textOf = ({ when, topic, kind, name }: Point): string => `${when}:${topic}:${kind}:${name}`;
 
-/** Atomic states as dotted paths; those of a parallel state by region. */
-function statesOf(node: ChartNode, prefix = ''): string[] {
-  return node.states.flatMap((child) => {
-    const path = prefix ? `${prefix}.${child.key}` : child.key;
-    return child.states.length ? statesOf(child, path) : [path];
-  });
+const childrenOf = (node: AnyStateNode): AnyStateNode[] => Object.values(node.states as Record<string, AnyStateNode>);
+const within = (node: AnyStateNode): AnyStateNode[] => [node, ...childrenOf(node).flatMap(within)];
+
+/** It is left in the step that enters it: no fact tells of it. */
+const isPassing = (node: AnyStateNode): boolean => node.always?.some(({ guard }) => guard === undefined) ?? false;
+
+/** Effects by name: one whose end the chart has no use for goes on until its state is left. */
+function effectsOf(root: AnyStateNode): Map<string, 'end' | 'stop'> {
+  const found = new Map<string, 'end' | 'stop'>();
+  for (const node of within(root))
+    for (const { src, id } of node.invoke as { src: string; id: string }[])
+      if (node.transitions.has(`xstate.done.actor.${id}`)) found.set(src, 'end');
+      else if (!found.has(src)) found.set(src, 'stop');
+  return found;
 }
 
-const effectsOf = (node: ChartNode): string[] => [...node.effects, ...node.states.flatMap(effectsOf)];
-
 /** Every state and effect that the chart itself has, before and after it is durable. A new one is drilled without anybody adding it. */
-export function pointsOf(kind: string, machine: AnyStateMachine): (Point & { at: string })[] {
-  const { root } = chartOfMachine(machine);
-  const states = statesOf(root).map((name) => ({ topic: 'transition' as const, name }));
-  const effects = [...new Set(effectsOf(root))]
-    .flatMap((effect) => [`${effect}/begin`, `${effect}/end`])
+export function pointsOf(kind: string, { root }: AnyStateMachine): (Point & { at: string })[] {
+  const states = within(root)
+    .filter((node) => childrenOf(node).length === 0 && !isPassing(node))
+    .map(({ path }) => ({ topic: 'transition' as const, name: path.join('.') }));
+  const effects = [...effectsOf(root)]
+    .flatMap(([effect, end]) => [`${effect}/begin`, `${effect}/${end}`])
     .map((name) => ({ topic: 'effect' as const, name }));
   return [...states, ...effects].flatMap((point) =>
     (['before', 'after'] as const).map((when) => ({ when, kind, at: `${when} ${point.name}`, ...point })),
