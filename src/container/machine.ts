@@ -74,7 +74,7 @@ export const containerMachine = container.createMachine({
           ),
         },
         /** It ended while nobody watched: one `die`, with the policy obeyed. */
-        burying: { always: [...ended] },
+        burying: { always: [ended[0], { target: '#container.exited' }] },
         clearing: {
           invoke: run(
             'undo',

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -70,6 +71,22 @@ describe('garbage', () => {
     expect(readdirSync(join(overlay, 'l'))).toHaveLength(2);
     expect(readdirSync(join(store.root, 'image/overlay2/layerdb/mounts'))).toEqual([]);
     expect(await checkStore(store.root, store.deps.store)).toEqual([]);
+  });
+
+  it('that cannot be removed keeps nobody from the start, and goes with a later one', async () => {
+    const left = join(store.root, 'overlay2', 'f'.repeat(64));
+    const inUse = join(left, 'diff/in-use');
+    mkdirSync(inUse, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', inUse]);
+    const boot = async (): Promise<string[]> => {
+      await store.layers.boot();
+      await store.rootfs.boot();
+      return readdirSync(join(store.root, 'overlay2')).filter((name) => name.startsWith('tmp-'));
+    };
+    expect(await boot()).toHaveLength(1);
+    const [again] = await boot();
+    execFileSync('umount', [join(store.root, 'overlay2', again!, 'diff/in-use')]);
+    expect([existsSync(left), await boot()]).toEqual([false, []]);
   });
 
   it('is no writable layer whose making was cut short: it is made whole at the next start', async () => {

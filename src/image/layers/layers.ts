@@ -292,7 +292,7 @@ export class OverlayLayers implements LayerStore {
   /** Removes what an earlier life left half done, and unpacks again what a power failure may have cut. */
   async boot(): Promise<void> {
     for (const name of await readdir(this.directory)) {
-      if (name.startsWith('tmp-')) await rm(join(this.directory, name), { recursive: true, force: true });
+      if (name.startsWith('tmp-')) await this.sweep(name);
     }
     for (const { id, record } of this.#records.all()) {
       const whole = await lstat(join(this.directory, record.cacheId, 'diff')).catch(() => undefined);
@@ -336,6 +336,13 @@ export class OverlayLayers implements LayerStore {
       throw error;
     }
     await rm(doomed, { recursive: true, force: true });
+  }
+
+  /** Removes garbage. What cannot go, as when something is mounted in it, is no reason not to start: it waits for the next start. */
+  async sweep(name: string): Promise<void> {
+    await this.removeDirectory(name).catch((error: unknown) =>
+      this.#log.warn({ err: error, directory: name }, 'a directory that nobody needs cannot be removed'),
+    );
   }
 
   async stop(): Promise<void> {
