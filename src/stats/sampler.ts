@@ -2,7 +2,7 @@
  * Samples of running containers. A container that is watched is sampled once a second, however many watch it; nobody
  * watching costs nothing.
  */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { HostFacts } from '../host/port.ts';
 import { type Clock, nowNano, rfc3339Nano } from '../lib/clock.ts';
@@ -20,7 +20,7 @@ export type Locate = () => StatsTarget | undefined;
 
 export interface StatsSampler {
   /** One sample now; undefined when the container does not run. */
-  sample(locate: Locate): Promise<Sample | undefined>;
+  sample(locate: Locate): Sample | undefined;
   /** Calls back with each sample of the container until the returned function is called. The first comes at once, or with the next second when others watch already. */
   watch(id: string, locate: Locate, listener: (sample: Sample | undefined) => void): () => void;
   /** Containers watched now. */
@@ -51,21 +51,18 @@ class Sampler implements StatsSampler {
     return this.#watches.size;
   }
 
-  async sample(locate: Locate): Promise<Sample | undefined> {
+  sample(locate: Locate): Sample | undefined {
     const target = locate();
     if (!target) return undefined;
     try {
-      const [cgroup, system, network] = await Promise.all([
-        readCgroupStats(this.#host, target),
-        // Read beside the container's own counters, so that both are of one moment.
-        readFile('/proc/stat', 'utf8').then(systemCpu),
-        target.ownNetwork ? readFile(`/proc/${target.pid}/net/dev`, 'utf8').then(interfaces) : undefined,
-      ]);
+      const cgroup = readCgroupStats(this.#host, target);
+      // Read beside the container's own counters, so that both are of one moment.
+      const system = systemCpu(readFileSync('/proc/stat', 'utf8'));
       return {
         ...cgroup,
         read: rfc3339Nano(nowNano(this.#clock)),
         cpu: { ...cgroup.cpu, system_cpu_usage: system.usage, online_cpus: system.cpus },
-        networks: network,
+        networks: target.ownNetwork ? interfaces(readFileSync(`/proc/${target.pid}/net/dev`, 'utf8')) : undefined,
       };
     } catch (error) {
       // It ended while it was read.
@@ -88,15 +85,15 @@ class Sampler implements StatsSampler {
   #begin(id: string, locate: Locate): Watch {
     const watch: Watch = { listeners: new Set(), cancel: () => {} };
     this.#watches.set(id, watch);
-    const tick = async (): Promise<void> => {
-      const due = this.#clock.now() + PERIOD_MS;
-      const sample = await this.sample(locate);
+    const tick = (): void => {
       if (this.#watches.get(id) !== watch) return;
+      const due = this.#clock.now() + PERIOD_MS;
+      const sample = this.sample(locate);
       for (const listener of [...watch.listeners]) listener(sample);
       if (this.#watches.get(id) !== watch) return;
-      watch.cancel = this.#clock.after(Math.max(0, due - this.#clock.now()), () => void tick());
+      watch.cancel = this.#clock.after(Math.max(0, due - this.#clock.now()), tick);
     };
-    queueMicrotask(() => void tick());
+    queueMicrotask(tick);
     return watch;
   }
 

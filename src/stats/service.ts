@@ -27,7 +27,7 @@ export class ContainerStats {
   async once(name: string, oneShot: boolean, gone: AbortSignal): Promise<object> {
     const record = this.#deps.containers.resolve(name);
     if (!hasProcesses(record)) return statsDocument(record, undefined);
-    if (oneShot) return statsDocument(record, await this.#deps.sampler.sample(this.#locate(record.id)));
+    if (oneShot) return statsDocument(record, this.#deps.sampler.sample(this.#locate(record.id)));
     const samples: (Sample | undefined)[] = [];
     for await (const sample of this.#samples(record, gone)) {
       samples.push(sample);
