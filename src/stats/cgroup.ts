@@ -5,7 +5,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HostFacts } from '../host/port.ts';
-import { type BlkioEntry, type BlkioStats, type CpuStats, type MemoryStats, NO_BLKIO, type Sample } from './document.ts';
+import {
+  type BlkioEntry,
+  type BlkioStats,
+  type CpuStats,
+  type MemoryStats,
+  NO_BLKIO,
+  type Sample,
+} from './document.ts';
 import { blkioEntries, flatKeyed, ioStat, singleNumber, TICK_NS } from './parse.ts';
 
 export type CgroupSample = Pick<Sample, 'pids' | 'blkio' | 'cpu' | 'memory'>;
@@ -45,10 +52,7 @@ export interface CgroupTarget {
 }
 
 /** Throws ENOENT when the cgroup is gone. */
-export function readCgroupStats(
-  host: Pick<HostFacts, 'cgroup' | 'memoryBytes'>,
-  target: CgroupTarget,
-): CgroupSample {
+export function readCgroupStats(host: Pick<HostFacts, 'cgroup' | 'memoryBytes'>, target: CgroupTarget): CgroupSample {
   const read = readerOf(host.cgroup, target);
   return host.cgroup.version === 2 ? readV2(read, host.memoryBytes) : readV1(read, host.memoryBytes);
 }
