@@ -1,6 +1,7 @@
 /** Network namespaces and netlink sockets, through libc: setns(2), unshare(2), netlink(7). Namespaces are a thread's own. */
+import { closeSync } from 'node:fs';
 import koffi from 'koffi';
-import { check, libc, socketCall, SyscallError } from './ffi.ts';
+import { check, isErrno, libc, socketCall, SyscallError } from './ffi.ts';
 
 const CLONE_NEWNET = 0x40000000;
 const setnsCall = libc('int setns(int fd, int kind)');
@@ -45,3 +46,38 @@ const MSG_DONTWAIT = 0x40;
 /** One datagram that is there already; returns its size. */
 export const netlinkReceive = (fd: number, data: Buffer): number =>
   check('recv', recvCall(fd, data, data.length, MSG_DONTWAIT));
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
+const IPPROTO_SCTP = 132;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const bindCall = libc('int bind(int fd, const void *address, unsigned int length)');
+/**
+ * A bound sctp(7) socket, which Node does not have; undefined where the kernel does not speak SCTP. Nobody listens at it: it
+ * keeps others from the port. `address`: four bytes or sixteen; one of IPv6 leaves IPv4 alone.
+ */
+export function bindSctp(address: Uint8Array, port: number): number | undefined {
+  const v6 = address.length === 16;
+  const family = v6 ? AF_INET6 : AF_INET;
+  const name = Buffer.alloc(v6 ? 28 : 16);
+  name.set(new Uint8Array(Uint16Array.of(family).buffer));
+  name.writeUInt16BE(port, 2);
+  name.set(address, v6 ? 8 : 4);
+  const fd = socketCall(family, SOCK_STREAM_CLOEXEC, IPPROTO_SCTP);
+  try {
+    check('socket', fd);
+  } catch (error) {
+    if (isErrno(error, 'EPROTONOSUPPORT', 'ESOCKTNOSUPPORT')) return undefined;
+    throw error;
+  }
+  try {
+    if (v6) check('setsockopt', setsockoptCall(fd, IPPROTO_IPV6, IPV6_V6ONLY, Buffer.of(1, 0, 0, 0), 4));
+    check('bind', bindCall(fd, name, name.length));
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}

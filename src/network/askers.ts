@@ -1,5 +1,6 @@
 /** Who asks our DNS servers: by network and address, what that container may know. */
 import type { Asker } from './dns/answer.ts';
+import { isClosed } from './driver-options.ts';
 import type { EndpointRecord, SandboxRecord } from './record.ts';
 import type { NetworkRegistry } from './registry.ts';
 
@@ -58,7 +59,7 @@ export class Askers {
       networks: networks.filter((record) => !record.predefined).map(({ id, name }) => ({ id, name })),
       links: this.#linksOf(sandbox),
       upstreams: upstreams(sandbox),
-      outside: networks.some((record) => !record.internal),
+      outside: networks.some((record) => !isClosed(record)),
     };
     this.#cached.set(containerId, asker);
     return asker;

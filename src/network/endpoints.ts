@@ -5,6 +5,7 @@
 import { forbidden, internal, invalid } from '../errors.ts';
 import { newId, shortId } from '../lib/ids.ts';
 import { contains, isUnspecified, parseAddress, parseSubnet } from './address.ts';
+import { isClosed } from './driver-options.ts';
 import { macFor, newHostLink } from './link-script.ts';
 import type { EndpointConfig, SandboxRequest } from './port.ts';
 import type { EndpointRecord, NetworkRecord } from './record.ts';
@@ -12,6 +13,7 @@ import type { NetworkRegistry } from './registry.ts';
 
 const IFNAME_OPTION = 'com.docker.network.endpoint.ifname';
 const SYSCTLS_OPTION = 'com.docker.network.endpoint.sysctls';
+const PREFIX_OPTION = 'com.docker.network.container_iface_prefix';
 const IFNAME = /^[A-Za-z][A-Za-z0-9_.-]{0,14}$/;
 const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
 
@@ -97,8 +99,8 @@ export function endpointSysctls(config: EndpointConfig, ifname: string): Record<
   return sysctls;
 }
 
-function freeName(taken: ReadonlySet<string>): string {
-  for (let index = 0; ; index++) if (!taken.has(`eth${index}`)) return `eth${index}`;
+function freeName(taken: ReadonlySet<string>, prefix: string): string {
+  for (let index = 0; ; index++) if (!taken.has(`${prefix}${index}`)) return `${prefix}${index}`;
 }
 
 const namesOf = (network: NetworkRecord, request: SandboxRequest, config: EndpointConfig): string[] => {
@@ -153,7 +155,7 @@ export function allocateEndpoint(
       ipv4Bits: v4.bits,
       gateway4: registry.gatewayOf(network, 4, v4.address),
     });
-  const ifname = config.DriverOpts?.[IFNAME_OPTION] || freeName(ifnames);
+  const ifname = config.DriverOpts?.[IFNAME_OPTION] || freeName(ifnames, network.options[PREFIX_OPTION] || 'eth');
   if (ifnames.has(ifname)) {
     releaseEndpoint(registry, endpoint);
     throw internal(`failed to create endpoint: interface name ${ifname} is already in use`);
@@ -175,7 +177,7 @@ export function releaseEndpoint(registry: NetworkRegistry, endpoint: EndpointRec
 export function byPriority(registry: NetworkRegistry, endpoints: readonly EndpointRecord[]): EndpointRecord[] {
   const rank = (endpoint: EndpointRecord): [number, number, string] => {
     const network = registry.get(endpoint.networkId);
-    return [-(endpoint.config.GwPriority ?? 0), network?.internal ? 1 : 0, network?.name ?? ''];
+    return [-(endpoint.config.GwPriority ?? 0), network && isClosed(network) ? 1 : 0, network?.name ?? ''];
   };
   return [...endpoints].sort((a, b) => {
     const [x, y] = [rank(a), rank(b)];

@@ -131,6 +131,8 @@ export interface PoolRequest {
   used: readonly Subnet[];
   /** What the host routes elsewhere; only default pools avoid it. */
   routed: readonly Subnet[];
+  /** Families in which no address is set aside for a gateway that nobody named. */
+  withoutGateway?: ReadonlySet<Family>;
   /** Something of this host, from which its unique local IPv6 prefix is made. */
   seed: string;
 }
@@ -190,7 +192,9 @@ function planGiven(config: IpamConfig, request: PoolRequest): PoolRecord {
     aux[name] = inSubnet('auxiliary address', text);
   const reserved = new Pool(subnet, range);
   for (const address of Object.values(aux)) reserved.take(address);
-  const gateway = config.Gateway ? inSubnet('gateway', config.Gateway) : (reserved.next() ?? '');
+  const skipped = request.withoutGateway?.has(subnet.family);
+  const next = skipped ? '' : (reserved.next() ?? '');
+  const gateway = config.Gateway ? inSubnet('gateway', config.Gateway) : next;
   return {
     subnet: formatSubnet(subnet),
     ...(range ? { ipRange: formatSubnet(range) } : {}),
@@ -221,7 +225,10 @@ function planDefault(family: Family, request: PoolRequest, planned: readonly Poo
       const clash = taken.find((other) => overlaps(subnet, other));
       // Steps over what is in the way at once: a pool may have more pieces than could be counted.
       if (clash) value += ((lastOf(clash) - value) / step + 1n) * step;
-      else return { subnet: formatSubnet(subnet), gateway: new Pool(subnet).next()!, given: false, aux: {} };
+      else {
+        const gateway = request.withoutGateway?.has(family) ? '' : new Pool(subnet).next()!;
+        return { subnet: formatSubnet(subnet), gateway, given: false, aux: {} };
+      }
     }
   }
   throw invalid('all predefined address pools have been fully subnetted', { code: 'pools-exhausted' });

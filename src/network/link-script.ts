@@ -3,14 +3,13 @@
  * link carries the alias `reactord:<daemon>:<network id>`, by which leftovers are known to be ours. See ip-link(8).
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { hostHasGateway, isClosed } from './driver-options.ts';
 import type { LinkStep } from './netlink/steps.ts';
 import type { EndpointRecord, NetworkRecord } from './record.ts';
 
 /** How one daemon's links begin their alias; two on one host leave each other's alone. */
 export const tagOf = (dataRoot: string): string =>
   `reactord:${createHash('sha256').update(dataRoot).digest('hex').slice(0, 8)}:`;
-
-export const bridgeName = (id: string): string => `br-${id.slice(0, 12)}`;
 
 export const newHostLink = (): string => `veth${randomBytes(4).toString('hex').slice(0, 7)}`;
 
@@ -26,10 +25,6 @@ export const mtuOf = (network: NetworkRecord, fallback: number): number =>
 /** Whether containers of a bridge may talk to each other. */
 export const iccOf = (network: NetworkRecord): boolean =>
   !/^(false|0|f)$/i.test(network.options['com.docker.network.bridge.enable_icc'] ?? '');
-
-/** How the host takes part in a bridge network: nat, nat-unprotected, routed, or isolated, which is not at all. */
-export const gatewayMode = (network: NetworkRecord, family: 4 | 6): string =>
-  network.options[`com.docker.network.bridge.gateway_mode_ipv${family}`] || 'nat';
 
 /** The link of macvlan and ipvlan; a parent `eth0.10` that is not there is made as a VLAN. */
 export const vlanOf = (parent: string): { of: string; id: number } | undefined => {
@@ -51,7 +46,7 @@ export function bridgeLines(network: NetworkRecord, tag: string, mtu: number, ma
 /** The gateway addresses of a bridge; `replace`, so that what is there stays. */
 export const addressLines = (network: NetworkRecord): string[] =>
   network.pools
-    .filter((pool) => pool.gateway && gatewayMode(network, pool.gateway.includes(':') ? 6 : 4) !== 'isolated')
+    .filter((pool) => pool.gateway && hostHasGateway(network, pool.gateway.includes(':') ? 6 : 4))
     .map(
       (pool) =>
         `addr replace ${pool.gateway}/${pool.subnet.split('/')[1]} dev ${network.link}${pool.gateway.includes(':') ? ' nodad' : ''}`,
@@ -113,7 +108,7 @@ export function namespaceSteps(endpoint: EndpointRecord): LinkStep[] {
 export function defaultRoute(network: NetworkRecord, endpoint: EndpointRecord, family: 4 | 6): LinkStep[] {
   const [address, gateway] = family === 4 ? [endpoint.ipv4, endpoint.gateway4] : [endpoint.ipv6, endpoint.gateway6];
   const layer3 = network.driver === 'ipvlan' && (network.options['ipvlan_mode'] || 'l2') !== 'l2';
-  if (!address || network.internal || (!layer3 && !gateway)) return [];
+  if (!address || isClosed(network) || (!layer3 && !gateway)) return [];
   // In layer 3 the parent routes; there is nobody to ask for a gateway's link address.
   return [{ kind: 'default-route', link: endpoint.ifname, family, gateway: layer3 ? '' : gateway }];
 }

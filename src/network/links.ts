@@ -142,8 +142,17 @@ export class Links {
 
   /** '' for a link without one. */
   async alias(link: string): Promise<string> {
-    const { stdout } = await runTool('ip', ['-j', 'link', 'show', 'dev', link], { deadline: DEADLINE_MS });
-    return (JSON.parse(stdout || '[]') as { ifalias?: string }[])[0]?.ifalias ?? '';
+    return (await this.#show(link)).ifalias ?? '';
+  }
+
+  /** As `ip link add … type` has it; '' for what only hardware makes, and the loopback. */
+  async kind(link: string): Promise<string> {
+    return (await this.#show(link)).linkinfo?.info_kind ?? '';
+  }
+
+  async #show(link: string): Promise<{ ifalias?: string; linkinfo?: { info_kind?: string } }> {
+    const { stdout } = await runTool('ip', ['-j', '-d', 'link', 'show', 'dev', link], { deadline: DEADLINE_MS });
+    return (JSON.parse(stdout || '[]') as object[])[0] ?? {};
   }
 
   /** Destinations the host has routes for, without the default. */

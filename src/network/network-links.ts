@@ -6,7 +6,8 @@ import { invalid, notFound } from '../errors.ts';
 import type { DnsServer } from './dns/server.ts';
 import type { Firewall } from './firewall.ts';
 import { type BridgeRules, bridgeElements } from './firewall-rules.ts';
-import { addressLines, bridgeLines, gatewayMode, iccOf, macFor, mtuOf, vlanOf } from './link-script.ts';
+import { gatewayMode, hostHasGateway } from './driver-options.ts';
+import { addressLines, bridgeLines, iccOf, macFor, mtuOf, vlanOf } from './link-script.ts';
 import type { Links } from './links.ts';
 import type { NetworkEffects } from './machine.ts';
 import type { EndpointRecord, NetworkRecord } from './record.ts';
@@ -23,6 +24,8 @@ export interface NetworkLinksDeps {
   newDnsServer(record: NetworkRecord): DnsServer;
   /** Ends of containers, which go back to a bridge that was made again. */
   endpointsOf(networkId: string): EndpointRecord[];
+  /** Whether another network has the same parent. */
+  isShared(record: NetworkRecord): boolean;
   onMade(before: NetworkRecord, made: NetworkRecord): void;
   /** Makes the host forward, if it does not. */
   forward(family: 4 | 6): Promise<void>;
@@ -104,7 +107,7 @@ export class NetworkLinks implements NetworkEffects {
     const settings: Record<string, string> = {
       [`net/ipv4/conf/${record.link}/route_localnet`]: config.firewall ? '1' : '0',
       ...(linksCross(record, config) ? crossingSettings(record.link) : {}),
-      ...(this.#deps.ipv6 ? ipv6Settings(record) : {}),
+      ...(this.#deps.ipv6 && (record.ipv6 || (await this.#isOurs(record))) ? ipv6Settings(record) : {}),
     };
     if (record.ipv6 && config.ipForward) await this.#deps.forward(6);
     for (const [name, value] of Object.entries(settings)) await links.sysctl(name, value);
@@ -123,7 +126,9 @@ export class NetworkLinks implements NetworkEffects {
         (line) => !(line.startsWith('addr ') && line.includes(':')),
       );
       await links.batch(lines);
-    } else if (await this.#isOurs(record)) {
+    } else {
+      const kind = await links.kind(record.link);
+      if (kind !== 'bridge') throw invalid(`existing interface ${record.link} is not a bridge`);
       await links.batch([...addressLines(record).filter((line) => !line.includes(':')), `link set ${record.link} up`]);
     }
     const ends = this.#deps.endpointsOf(record.id).filter((endpoint) => endpoint.hostLink);
@@ -133,8 +138,8 @@ export class NetworkLinks implements NetworkEffects {
   /** User-defined bridges have a DNS server on their gateway. */
   async #serveNames(record: NetworkRecord): Promise<NetworkRecord> {
     const gateway = record.pools[0]?.gateway;
-    const isolated = gateway && gatewayMode(record, gateway.includes(':') ? 6 : 4) === 'isolated';
-    if (record.predefined || !gateway || isolated || this.#dns.has(record.id)) return record;
+    const isHere = gateway && hostHasGateway(record, gateway.includes(':') ? 6 : 4);
+    if (record.predefined || !isHere || this.#dns.has(record.id)) return record;
     const server = this.#deps.newDnsServer(record);
     this.#dns.set(record.id, server);
     try {
@@ -190,10 +195,10 @@ export class NetworkLinks implements NetworkEffects {
     return record;
   }
 
-  /** A link that was there before us, as a given bridge or parent, is not ours to change or remove. */
+  /** A link that was there before us, as a given bridge or parent, is not ours to remove, nor is its IPv6 to switch off. */
   async #isOurs(record: NetworkRecord): Promise<boolean> {
     if (!record.link || !(await linkExists(record.link))) return false;
-    return (await this.#deps.links.alias(record.link)) === this.#deps.tag + record.id;
+    return (await this.#deps.links.alias(record.link)).startsWith(this.#deps.tag);
   }
 
   async unmake(record: NetworkRecord): Promise<void> {
@@ -204,7 +209,9 @@ export class NetworkLinks implements NetworkEffects {
       record.driver === 'bridge'
         ? this.#deps.firewall.remove(bridgeElements(rulesOf(record, this.#deps.config)))
         : undefined,
-      (await this.#isOurs(record)) ? this.#deps.links.batchForced([`link del ${record.link}`]) : undefined,
+      (await this.#isOurs(record)) && !this.#deps.isShared(record)
+        ? this.#deps.links.batchForced([`link del ${record.link}`])
+        : undefined,
     ]);
   }
 

@@ -2,7 +2,7 @@
 import { runTool } from '../lib/spawn.ts';
 import { publishingEndpoint } from './endpoints.ts';
 import type { Firewall } from './firewall.ts';
-import { gatewayMode } from './link-script.ts';
+import { gatewayMode } from './driver-options.ts';
 import { portElements } from './firewall-rules.ts';
 import { isDirect, portWishes } from './ports.ts';
 import type { EndpointRecord, PublishedPort, SandboxRecord } from './record.ts';

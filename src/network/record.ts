@@ -15,7 +15,7 @@ export interface IpamConfig {
 export interface PoolRecord {
   subnet: string;
   ipRange?: string;
-  /** Always an address of the subnet; whether a link carries it depends on the driver. */
+  /** An address of the subnet, or '' where nobody would answer at it; whether a link carries it depends on the driver. */
   gateway: string;
   /** The client named the subnet; only then it may ask for static addresses. */
   given: boolean;

@@ -8,6 +8,7 @@ import type { RoomDeps } from '../reactor/room.ts';
 import type { Collection } from '../store/port.ts';
 import { type Family, parseSubnet, type Subnet } from './address.ts';
 import { driverOf, type NetworkCreate, planNetwork } from './create.ts';
+import { isClosed, linkClash } from './driver-options.ts';
 import { NetworkAddresses } from './ipam.ts';
 import { networkMachine, type NetworkEffects } from './machine.ts';
 import { NETWORKS, type NetworkRecord } from './record.ts';
@@ -87,7 +88,7 @@ export class NetworkRegistry {
         this.addresses(record.id).pools.some((own) => own.owns(address) && own.owns(candidate.gateway)),
     );
     // An auxiliary address of that name is another router on the network, as --default-gateway has it.
-    return record.internal ? '' : (pool?.aux[`DefaultGatewayIPv${family}`] ?? pool?.gateway ?? '');
+    return isClosed(record) ? '' : (pool?.aux[`DefaultGatewayIPv${family}`] ?? pool?.gateway ?? '');
   }
 
   /** Makes a record of an earlier start known, before its chart runs: names and addresses are taken from it. */
@@ -133,11 +134,8 @@ export class NetworkRegistry {
           configFrom,
         },
       );
-      const clash = record.link && record.driver === 'bridge' && this.all().find((other) => other.link === record.link);
-      if (clash)
-        throw forbidden(
-          `cannot create network ${record.id} (${record.link}): conflicts with network ${clash.id} (${clash.link}): networks have same bridge name`,
-        );
+      const clash = linkClash(record, this.all());
+      if (clash) throw clash;
       return await this.#make(record);
     } finally {
       this.#creating.delete(name);

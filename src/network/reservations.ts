@@ -3,11 +3,13 @@
  * it gets the error it expects. What still arrives at such a socket (the firewall is off or was emptied, IPv6 clients of
  * an IPv4 container, ports kept behind the host's firewall) is passed on to the container by it.
  */
+import { closeSync } from 'node:fs';
 import { createSocket, type RemoteInfo, type Socket as DatagramSocket } from 'node:dgram';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { DaemonError, internal } from '../errors.ts';
+import { bindSctp } from '../host/network-ffi.ts';
 import { UndoStack } from '../lib/undo.ts';
-import { bracketed } from './address.ts';
+import { addressBytes, bracketed } from './address.ts';
 import { EPHEMERAL, hostAddresses, isDirect, type PortWish } from './ports.ts';
 import type { PublishedPort } from './record.ts';
 
@@ -146,8 +148,8 @@ export class Reservations {
     this.#holders.set(key, holder);
     try {
       if (port.protocol === 'tcp') holder.close = await holdTcp(port);
-      // The kernel's SCTP is out of Node's reach: such a port is held among our containers only.
       else if (port.protocol === 'udp') holder.close = await holdUdp(port);
+      else holder.close = holdSctp(port);
     } catch (error) {
       this.#holders.delete(key);
       const code = (error as NodeJS.ErrnoException).code;
@@ -207,6 +209,14 @@ async function holdTcp(port: PublishedPort): Promise<() => Promise<void>> {
       server.close(() => resolve());
       for (const socket of open) socket.destroy();
     });
+}
+
+/** Passes nothing on; where the kernel has no SCTP the port is held among our containers only. */
+function holdSctp(port: PublishedPort): () => Promise<void> {
+  const fd = bindSctp(addressBytes(port.hostIp), port.hostPort);
+  return async () => {
+    if (fd !== undefined) closeSync(fd);
+  };
 }
 
 async function holdUdp(port: PublishedPort): Promise<() => Promise<void>> {

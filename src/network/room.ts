@@ -93,6 +93,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
         .filter((sandbox) => sandbox.phase === 'open')
         .flatMap((sandbox) => sandbox.endpoints.filter((one) => one.networkId === id)),
     forward,
+    isShared: (record) => registry.all().some((other) => other.id !== record.id && other.link === record.link),
     onMade: (before, made) => {
       registry.update(made);
       if (before.dnsPort && before.dnsPort !== made.dnsPort)

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { formatValue, parseAddress, parseSubnet } from '../../src/network/address.ts';
 import { type CreateContext, planNetwork } from '../../src/network/create.ts';
+import { linkClash } from '../../src/network/driver-options.ts';
 import { NetworkAddresses, planPools, Pool } from '../../src/network/ipam.ts';
 
 const plan = (more: object = {}) =>
@@ -138,7 +139,15 @@ describe('a request to create a network', () => {
     [{ Driver: 'overlay' }, 'This node is not a swarm manager'],
     [{ Options: { 'com.docker.network.driver.mtu': 'big' } }, 'invalid MTU: big'],
     [{ Options: { 'com.docker.network.bridge.name': 'a name; with more' } }, 'invalid network interface name'],
-    [{ Driver: 'macvlan', Options: { parent: 'eth0', macvlan_mode: 'x' } }, 'unknown macvlan mode "x"'],
+    [{ Options: { 'com.docker.network.bridge.name': 'all' } }, 'invalid network interface name: "all"'],
+    [{ Driver: 'macvlan', Options: { parent: 'default' } }, 'invalid network interface name: "default"'],
+    [{ Driver: 'macvlan', Options: { parent: 'eth0', macvlan_mode: 'x' } }, "requested macvlan mode 'x' is not valid"],
+    [{ Driver: 'ipvlan', Options: { parent: 'eth0', ipvlan_flag: 'x' } }, "requested ipvlan flag 'x' is not valid"],
+    [{ Driver: 'macvlan', Options: { parent: 'lo' } }, 'loopback interface is not a valid macvlan parent link'],
+    [{ Options: { 'com.docker.network.host_ipv4': '1.2.3.4 }; add rule' } }, '(nil ip)'],
+    [{ Options: { 'com.docker.network.host_ipv6': '1.2.3.4' } }, '(nil ip)'],
+    [{ Options: { 'com.docker.network.bridge.inhibit_ipv4': 'maybe' } }, 'is not a boolean'],
+    [{ Options: { 'com.docker.network.container_iface_prefix': 'a/b' } }, 'invalid prefix of interface names'],
     [{ EnableIPv4: false }, 'IPv4 or IPv6 must be enabled'],
     [
       { Options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'isolated' } },
@@ -147,6 +156,40 @@ describe('a request to create a network', () => {
   ];
   it.each(refused)('is refused: %j', (body, words) => {
     expect(() => planNetwork({ Name: 'n', ...body }, context)).toThrow(words);
+  });
+
+  it.each<[string, object, string[]]>([
+    ['a bridge', {}, ['10.1.0.1', '10.1.0.2']],
+    [
+      'an isolated bridge',
+      { Internal: true, Options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'isolated' } },
+      ['', '10.1.0.1'],
+    ],
+    ['macvlan', { Driver: 'macvlan', Options: { parent: 'eth0' } }, ['10.1.0.1', '10.1.0.2']],
+    ['macvlan without a parent', { Driver: 'macvlan' }, ['', '10.1.0.1']],
+    ['ipvlan l2', { Driver: 'ipvlan', Options: { parent: 'eth0' } }, ['10.1.0.1', '10.1.0.2']],
+    ['ipvlan l3', { Driver: 'ipvlan', Options: { parent: 'eth0', ipvlan_mode: 'l3' } }, ['', '10.1.0.1']],
+  ])('%s sets an address aside for the gateway only where one answers', (_, body, expected) => {
+    const made = planNetwork({ Name: 'n', IPAM: { Config: [{ Subnet: '10.1.0.0/24' }] }, ...body }, context);
+    expect([made.pools[0]!.gateway, new NetworkAddresses(made).allocate(4)?.address]).toEqual(expected);
+  });
+
+  it('shares a parent among macvlan networks, a bridge with nobody', () => {
+    const made = (id: string, body: object) => planNetwork({ Name: id, ...body }, { ...context, id });
+    const on = (driver: string, mode = '') => ({
+      Driver: driver,
+      Options: { parent: 'eth0', [`${driver}_mode`]: mode },
+    });
+    const clash = (body: object, other: object): string | undefined =>
+      linkClash(made('new', body), [made('old', other)])?.message;
+    const bridge = { Options: { 'com.docker.network.bridge.name': 'eth0' } };
+    expect(clash(on('macvlan'), on('macvlan', 'private'))).toBeUndefined();
+    expect(clash(on('macvlan'), on('macvlan', 'passthru'))).toContain(
+      'already using parent interface eth0 in mode passthru',
+    );
+    expect(clash(on('macvlan', 'passthru'), on('macvlan'))).toContain('cannot use mode passthru');
+    expect(clash(on('ipvlan'), on('ipvlan', 'l3'))).toBe('network di-old is already using parent interface eth0');
+    expect(clash(bridge, bridge)).toContain('networks have same bridge name');
   });
 
   it('names its bridge by its id or as asked', () => {

@@ -23,10 +23,10 @@ export interface Guest {
 }
 
 const RELEASE = 'bookworm';
-/** Beside what the package depends on: what a Debian machine has, and docker.io for its CLI; no Node. */
+/** Beside what the package depends on: what a Debian machine has, docker.io for its CLI, and socat, which speaks SCTP; no Node. */
 const PACKAGES = [
   ...['systemd-sysv', 'dbus', 'udev', 'kmod', 'linux-image-cloud-amd64', 'apparmor'],
-  ...['busybox-static', 'curl', 'docker.io'],
+  ...['busybox-static', 'curl', 'docker.io', 'socat'],
 ];
 
 /** Only the CLI of docker.io is wanted: neither its daemon nor the group it makes. */
