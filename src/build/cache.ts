@@ -3,7 +3,7 @@
  * image that holds the layer; when that image is gone, so is the record's worth. Mount caches, and the clients' directories as
  * they last came, are directories beside it.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -47,15 +47,12 @@ export interface Alias {
   hash: string;
 }
 
-export const digestOf = (value: unknown): string => createHash('sha256').update(JSON.stringify(value)).digest('hex');
+export const digestOf = (value: unknown): string => hash('sha256', JSON.stringify(value));
 
 /** Where records of a kind have their directories. */
 const PLACES = { layer: '', mount: 'mounts', local: 'locals' } as const;
 
 const DU_DEADLINE_MS = 60_000;
-/** Directories of clients go when they were not used for so long, or, oldest first, when there are more bytes than that. */
-const LOCALS_UNUSED_MS = 48 * 3600_000;
-const LOCALS_BYTES = 1 << 30;
 /** lastUsedAt is written no more often. */
 const TOUCH_EVERY_MS = 60_000;
 
@@ -177,17 +174,6 @@ export class BuildCache {
       kind: 'local', ...told, createdAt: now, lastUsedAt: now, uses: (known?.uses ?? 0) + 1, directory,
     }); // prettier-ignore
     if (known) this.#removeDirectory(known);
-    this.#collectLocals(now);
-  }
-
-  #collectLocals(now: number): void {
-    const locals = [...this.#records].filter(([, { kind }]) => kind === 'local');
-    let bytes = 0;
-    for (const [key, { lastUsedAt, size }] of locals.sort(([, a], [, b]) => b.lastUsedAt - a.lastUsedAt)) {
-      const isNewest = bytes === 0;
-      bytes += size;
-      if (!isNewest && (now - lastUsedAt > LOCALS_UNUSED_MS || bytes > LOCALS_BYTES)) this.remove(key);
-    }
   }
 
   #place({ kind, directory }: CacheRecord): string | undefined {

@@ -9,6 +9,7 @@ import type { Room, RoomDeps } from '../reactor/room.ts';
 import { buildRoutes } from '../api/routes/build.ts';
 import { BuildKit } from './buildkit/front.ts';
 import { BuildCache } from './cache.ts';
+import { Collector } from './collect.ts';
 import { BuildFiles } from './files/pool.ts';
 import { Builds } from './service.ts';
 
@@ -39,9 +40,20 @@ export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { bui
       images, rootfs, steps, cache, files: new BuildFiles(), clock, log, bus, remap: deps.remap, containers: store.collection('build-containers'), listImages: () => deps.catalog.list(),
       hostPlatform: { os: 'linux', architecture: host.architecture },
     }, // prettier-ignore
-    { reactor, directory: join(config.dataRoot, 'builder') },
+    { reactor, directory: join(config.dataRoot, 'builder'), ended: () => collector.soon() },
   );
-  const buildkit = new BuildKit(builds, join(config.dataRoot, 'builder'), () => hostGateway(config));
+  const collector: Collector = new Collector({
+    builds,
+    builder: config.builder,
+    directory: config.dataRoot,
+    clock,
+    log,
+  });
+  const buildkit = new BuildKit(builds, {
+    directory: join(config.dataRoot, 'builder'),
+    hostGateway: () => hostGateway(config),
+    allowed: config.builder,
+  });
   // What builds of the last life left is taken away before the first of this one begins: it would lose its own files to that.
   const swept = Promise.withResolvers<void>();
   return {
@@ -50,9 +62,11 @@ export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { bui
     async boot() {
       await builds.sweep();
       swept.resolve();
+      collector.collect();
     },
     async stop() {
       swept.resolve();
+      await collector.stop();
       await buildkit.stop();
       await builds.stop();
     },

@@ -67,12 +67,14 @@ export class Builds {
   /** Directories of builds that are over. */
   #trash: string;
   #removing = new Set<Promise<unknown>>();
+  #ended: () => void;
   #running = new Map<string, RunningBuild>();
   /** Ids that clients gave their builds. */
   #names = new Map<string, RunningBuild>();
 
-  constructor(deps: BuildDeps, options: { reactor: Reactor; directory: string }) {
+  constructor(deps: BuildDeps, options: { reactor: Reactor; directory: string; ended?: () => void }) {
     this.deps = deps;
+    this.#ended = options.ended ?? (() => {});
     this.#reactor = options.reactor;
     this.#directory = options.directory;
     this.#trash = `${options.directory}-removed`;
@@ -121,6 +123,7 @@ export class Builds {
     this.#reactor.remove('build', id);
     this.#running.delete(id);
     if (name) this.#names.delete(name);
+    this.#ended();
     if (error) throw error;
     return result as BuildResult;
   }
@@ -190,8 +193,25 @@ export class Builds {
     });
   }
 
-  /** Removes records, oldest use first, until no more than `keepBytes` are left. */
+  /** Bytes that nothing but the cache holds. */
+  used(): number {
+    return this.#items().reduce((sum, { item }) => sum + (item.Shared ? 0 : item.Size), 0);
+  }
+
   async prune(request: PruneRequest): Promise<{ deleted: string[]; bytes: number }> {
+    const done = await this.discard(request);
+    this.deps.bus.publish({
+      topic: 'event',
+      type: 'builder',
+      action: 'prune',
+      id: '',
+      attributes: { reclaimed: String(done.bytes) },
+    });
+    return done;
+  }
+
+  /** Removes records, oldest use first, until no more than `keepBytes` are left. */
+  async discard(request: PruneRequest): Promise<{ deleted: string[]; bytes: number }> {
     const { cache, clock } = this.deps;
     const until = new Map(
       ['until', 'unused-for'].map((key) => [key, request.filters.get(key)?.map((text) => untilOf(text, clock.now()))]),
@@ -207,13 +227,13 @@ export class Builds {
     const candidates = items
       .filter(({ record, item }) => !item.InUse && (request.all || !item.Shared) && matches(item, record))
       .sort((a, b) => a.record.lastUsedAt - b.record.lastUsedAt);
-    let left = items.reduce((sum, { record }) => sum + record.size, 0);
+    let left = this.used();
     const deleted: string[] = [];
     let bytes = 0;
     for (const { id, record, item } of candidates) {
       if (request.keepBytes && left <= request.keepBytes) break;
       cache.remove(id);
-      left -= record.size;
+      left -= item.Shared ? 0 : record.size;
       bytes += record.size;
       deleted.push(item.ID);
     }
@@ -221,13 +241,6 @@ export class Builds {
     cache.forgetAliases();
     // A build that runs may stand on a step that no record knows yet.
     if (!this.#running.size) await this.#discardOrphans();
-    this.deps.bus.publish({
-      topic: 'event',
-      type: 'builder',
-      action: 'prune',
-      id: '',
-      attributes: { reclaimed: String(bytes) },
-    });
     return { deleted, bytes };
   }
 }

@@ -1,3 +1,5 @@
+import type { BuilderConfig } from './builder.ts';
+
 /** The daemon's whole configuration: flags and daemon.json merged, validated and frozen before anything starts. */
 export interface RuntimeConfig {
   path: string;
@@ -93,4 +95,9 @@ export interface Config {
   journalKeep: number;
   journalDays: number;
   cdiSpecDirs: readonly string[];
+  builder: BuilderConfig;
+  /** Clients are told so; nothing depends on it. */
+  experimental: boolean;
+  /** Whether clients are told to build by BuildKit. */
+  buildkit: boolean;
 }

@@ -1,3 +1,4 @@
+import { defaultBuilder } from './builder.ts';
 import type { Config } from './config.ts';
 
 /** What holds when neither a flag nor daemon.json says otherwise; dockerd's own values where it has them. */
@@ -69,4 +70,7 @@ export const defaultConfig: Config = {
   journalKeep: 200_000,
   journalDays: 30,
   cdiSpecDirs: ['/etc/cdi', '/var/run/cdi'],
+  builder: defaultBuilder,
+  experimental: false,
+  buildkit: true,
 };

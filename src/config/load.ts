@@ -56,14 +56,9 @@ const asIs = (key: string, value: unknown): boolean =>
   (key === 'storage-driver' && (value === 'overlay2' || value === 'overlayfs'));
 
 /** Settings that change nothing here and harm nobody: published ports need no proxy process, the FORWARD chain of others is left alone. */
-const HARMLESS = new Set([
-  ...['experimental', 'features', 'builder', 'raw-logs', 'ip6tables'],
-  ...['ip-forward-no-drop', 'userland-proxy', 'userland-proxy-path'],
-]);
+const HARMLESS = new Set([...['raw-logs', 'ip6tables', 'ip-forward-no-drop', 'userland-proxy', 'userland-proxy-path']]);
 /** The same as flags, which take a value unless they are switches. */
 const HARMLESS_FLAGS: Readonly<Record<string, 'switch' | 'value'>> = {
-  experimental: 'switch',
-  feature: 'value',
   'raw-logs': 'switch',
   ip6tables: 'switch',
   'ip-forward-no-drop': 'switch',

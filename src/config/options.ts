@@ -1,4 +1,5 @@
 /** The table of all options: what each is called as a flag and in daemon.json, how it is read, and what it is for. */
+import { readBuilder } from './builder.ts';
 import type { Config } from './config.ts';
 import * as read from './values.ts';
 
@@ -202,5 +203,8 @@ export const options: readonly Option[] = [
   option('metricsAddress', 'metrics-addr', 'metrics-addr', read.string, 'host:port of Prometheus metrics'),
   option('journalKeep', 'journal-keep', 'journal-keep', read.integer(1000), 'facts kept in the journal', live),
   option('journalDays', 'journal-days', 'journal-days', read.integer(1), 'days a fact is kept', live),
+  option('builder', '', 'builder', readBuilder, ''),
+  option('experimental', 'experimental', 'experimental', read.boolean, 'tell clients so', onOff),
+  option('buildkit', 'feature', 'features', read.features, 'dockerd’s features: buildkit=false', many),
   option('cdiSpecDirs', 'cdi-spec-dir', 'cdi-spec-dirs', read.list(read.string), 'directory of CDI specs', many),
 ];

@@ -76,6 +76,16 @@ export const execOptions: Read<'cgroupfs' | 'systemd' | ''> = (value, name) => {
   return driver;
 };
 
+/** dockerd's features: one counts here, those that are so anyway do no harm. Returns whether clients are told to use BuildKit. */
+export const features: Read<boolean> = (value, name) => {
+  const entries = Object.entries(stringMap(value, name)).map(
+    ([key, on]) => [key, boolean(on, `${name}.${key}`)] as const,
+  );
+  for (const [key, on] of entries)
+    if (key !== 'buildkit' && on !== (key === 'cdi')) throw invalid(`${name}: ${key}=${on} is not supported`);
+  return entries.find(([key]) => key === 'buildkit')?.[1] ?? true;
+};
+
 /** Sizes as 64m, 1.5GB, 1024: bytes. */
 export const bytes: Read<number> = (value, name) => {
   if (typeof value === 'number') return value;

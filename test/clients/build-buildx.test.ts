@@ -130,13 +130,18 @@ describe.skipIf(!plugin)('buildx', () => {
     expect([strict.code, strict.stderr.includes('lint violation found for rules: UndefinedVar')]).toEqual([1, true]);
   });
 
-  test('a privileged step needs the word of the client, an inline cache goes along in the image', () => {
+  test('a privileged step needs the word of the client and of daemon.json, an inline cache goes along in the image', async () => {
     const files = {
       Dockerfile:
         '# syntax=docker/dockerfile:1-labs\nFROM busybox\nRUN --security=insecure grep CapEff /proc/self/status',
     };
     expect(buildx(files, ['build', '.']).stderr).toContain('security.insecure is not allowed');
-    const allowed = buildx(files, ['build', '--progress=plain', '--allow', 'security.insecure', '.']);
+    const insecure = ['build', '--progress=plain', '--allow', 'security.insecure', '.'];
+    expect(buildx(files, insecure).stderr).toContain('not allowed by build daemon configuration');
+    const allow = { builder: { entitlements: { 'security-insecure': true } } };
+    writeFileSync(join(daemon.directory, 'daemon.json'), JSON.stringify(allow));
+    await daemon.restart();
+    const allowed = buildx(files, insecure);
     expect([allowed.code, /CapEff:\s*[0-9a-f]*ff\n/.test(allowed.stderr)]).toEqual([0, true]);
     const cached = { Dockerfile: 'FROM busybox\nCOPY f /f\nRUN cat /f > /g', f: 'inline' };
     expect(buildx(cached, ['build', '--cache-to', 'type=inline', '-t', 'inline:1', '.']).code).toBe(0);

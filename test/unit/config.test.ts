@@ -79,6 +79,11 @@ describe('the configuration', () => {
     ['{"colour": 1, "size": 2}', "don't match any configuration option: colour, size"],
     ['{"storage-driver": "zfs"}', 'storage-driver is not supported'],
     ['{"mtu": "x"}', 'for mtu'],
+    ['{"features": {"containerd-snapshotter": true}}', 'features: containerd-snapshotter=true is not supported'],
+    ['{"builder": {"gc": {"keep": 1}}}', 'builder.gc has no setting keep'],
+    ['{"builder": {"gc": {"policy": [{"filter": ["colour=red"]}]}}}', 'for builder.gc.policy[0].filter'],
+    ['{"builder": {"gc": {"defaultKeepStorage": "much"}}}', 'for builder.gc.defaultkeepstorage'],
+    ['{"builder": {"history": {"maxAge": 1}}}', 'builder.history is not supported'],
   ])('names what is wrong in %s', (text, message) => {
     writeFileSync(file, text);
     expect(() => load()).toThrow(message);
@@ -91,7 +96,28 @@ describe('the configuration', () => {
     ['{"default-cgroupns-mode": "host", "default-ipc-mode": "shareable"}', { defaultCgroupnsMode: 'host' }],
     ['{"proxies": {"http-proxy": "http://p:1", "no-proxy": "a,b"}}', { httpProxy: 'http://p:1', noProxy: 'a,b' }],
     ['{"storage-driver": "overlay2", "storage-opts": [], "userland-proxy": false, "rootless": false}', {}],
-    ['{"features": {"buildkit": true}, "experimental": false, "raw-logs": true, "ip6tables": true}', {}],
+    ['{"features": {"buildkit": false, "cdi": true}, "experimental": true}', { buildkit: false, experimental: true }],
+    ['{"raw-logs": true, "ip6tables": true}', { buildkit: true, experimental: false }],
+    [
+      '{"builder": {"GC": {"enabled": true, "defaultKeepStorage": "2GB", "policy": [{"keepStorage": "1kb", "filter": ["unused-for=48h", "type==source.local"]}, {"all": true}]}}}',
+      {
+        builder: {
+          collects: true,
+          rules: [
+            {
+              all: false,
+              reserved: 1024,
+              filters: new Map(Object.entries({ 'unused-for': ['48h'], type: ['source.local'] })),
+            },
+            { all: true, reserved: 2 * 1024 ** 3, filters: new Map() },
+          ],
+        },
+      },
+    ],
+    [
+      '{"builder": {"gc": {"enabled": false}, "entitlements": {"security-insecure": true}}}',
+      { builder: { collects: false, networkHost: true, securityInsecure: true } },
+    ],
   ])('takes what dockerd’s file has: %s', (text, expected) => {
     writeFileSync(file, text);
     expect(load()).toMatchObject(expected);

@@ -64,26 +64,27 @@ interface SystemParts {
 }
 
 export function systemRoutes(api: Api, parts: SystemParts): void {
-  api.get('/_ping', ping);
-  const version = JSON.stringify(versionDocument(parts.system));
+  api.get('/_ping', ping(parts.config));
+  const version = JSON.stringify(versionDocument(parts.system, parts.config.experimental));
   api.get('/version', (c) => c.body(version, 200, { 'Content-Type': 'application/json' }));
   const info = infoText(parts);
   api.get('/info', (c) => c.body(info(), 200, { 'Content-Type': 'application/json' }));
   api.get('/system/df', async (c) => c.json(usageDocument(await parts.system.diskUsage(kindsOf(c)), c)));
 }
 
-function ping(c: ApiContext): Response {
-  return c.body('OK', 200, {
+function ping({ buildkit, experimental }: Config): (c: ApiContext) => Response {
+  const headers = {
     'Content-Type': 'text/plain; charset=utf-8',
-    'Builder-Version': '2',
-    'Docker-Experimental': 'false',
+    'Builder-Version': buildkit ? '2' : '1',
+    'Docker-Experimental': String(experimental),
     Swarm: 'inactive',
     'Cache-Control': 'no-cache, no-store, must-revalidate',
     Pragma: 'no-cache',
-  });
+  };
+  return (c) => c.body('OK', 200, headers);
 }
 
-function versionDocument(system: SystemInfo): object {
+function versionDocument(system: SystemInfo, experimental: boolean): object {
   const common = {
     ApiVersion: API_VERSION,
     MinAPIVersion: MIN_API_VERSION,
@@ -98,8 +99,9 @@ function versionDocument(system: SystemInfo): object {
     Platform: { Name: 'reactord' },
     Version: system.version,
     ...common,
+    ...(experimental && { Experimental: true }),
     Components: [
-      { Name: 'Engine', Version: system.version, Details: { ...common, Experimental: 'false' } },
+      { Name: 'Engine', Version: system.version, Details: { ...common, Experimental: String(experimental) } },
       {
         Name: 'reactord',
         Version: VERSION,
@@ -159,11 +161,11 @@ function infoConstants({ config, system }: SystemParts): object {
     MemTotal: host.memoryBytes,
     GenericResources: null,
     DockerRootDir: config.dataRoot,
-    HttpProxy: withoutCredentials(process.env.HTTP_PROXY ?? process.env.http_proxy ?? ''),
-    HttpsProxy: withoutCredentials(process.env.HTTPS_PROXY ?? process.env.https_proxy ?? ''),
-    NoProxy: process.env.NO_PROXY ?? process.env.no_proxy ?? '',
+    HttpProxy: withoutCredentials(config.httpProxy || (process.env.HTTP_PROXY ?? process.env.http_proxy ?? '')),
+    HttpsProxy: withoutCredentials(config.httpsProxy || (process.env.HTTPS_PROXY ?? process.env.https_proxy ?? '')),
+    NoProxy: config.noProxy || (process.env.NO_PROXY ?? process.env.no_proxy ?? ''),
     Name: host.hostname,
-    ExperimentalBuild: false,
+    ExperimentalBuild: config.experimental,
     ServerVersion: system.version,
     Swarm: {
       NodeID: '',

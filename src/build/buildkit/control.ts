@@ -2,11 +2,7 @@
 import { Duplex } from 'node:stream';
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { notImplemented } from '../../errors.ts';
-import {
-  type BytesMessage,
-  Control,
-  type SolveRequest,
-} from '../../generated/proto/buildkit/control_pb.ts';
+import { type BytesMessage, Control, type SolveRequest } from '../../generated/proto/buildkit/control_pb.ts';
 import { Health } from '../../generated/proto/buildkit/health_pb.ts';
 import type { Call, GrpcServer } from '../grpc/server.ts';
 import { Queue } from '../queue.ts';
@@ -101,6 +97,7 @@ async function solve(front: BuildKit, request: SolveRequest, call: Call): Promis
   const exports = request.cache?.exports.find(({ type }) => type !== 'inline');
   if (exports) throw notImplemented(`cache exporter ${JSON.stringify(exports.type)} is not supported by this daemon`);
   const inlineCache = !!request.cache?.exports.some(({ type }) => type === 'inline');
+  front.checkEntitlements(request.entitlements);
   const job = front.jobs.open(request.ref, request.session, { entitlements: request.entitlements, inlineCache });
   const cancel = (): void => job.cancel();
   call.signal.addEventListener('abort', cancel, { once: true });

@@ -6,6 +6,8 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { mkdir, rm } from 'node:fs/promises';
+import type { BuilderConfig } from '../../config/builder.ts';
+import { forbidden } from '../../errors.ts';
 import type { Image } from '../../image/port.ts';
 import { newId } from '../../lib/ids.ts';
 import { VERSION } from '../../version.ts';
@@ -29,6 +31,14 @@ const HOST_GATEWAY_LABEL = 'org.mobyproject.buildkit.worker.moby.host-gateway-ip
 
 export const BUILDKIT_VERSION = { package: 'reactord', version: PROTOCOL_VERSION, revision: VERSION };
 
+export interface BuildKitOptions {
+  directory: string;
+  /** Of the host as containers reach it. */
+  hostGateway: () => Promise<string | undefined>;
+  /** What clients may allow their builds. */
+  allowed: Pick<BuilderConfig, 'networkHost' | 'securityInsecure'>;
+}
+
 export class BuildKit {
   readonly builds: Builds;
   readonly jobs: Jobs;
@@ -36,14 +46,16 @@ export class BuildKit {
   #server: GrpcServer;
   #directory: string;
   #hostGateway: () => Promise<string | undefined>;
+  #allowed: BuildKitOptions['allowed'];
 
-  constructor(builds: Builds, directory: string, hostGateway: () => Promise<string | undefined>) {
-    this.#hostGateway = hostGateway;
+  constructor(builds: Builds, options: BuildKitOptions) {
+    this.#hostGateway = options.hostGateway;
+    this.#allowed = options.allowed;
     const { clock, log } = builds.deps;
     this.builds = builds;
     this.jobs = new Jobs(clock);
     this.sessions = new Sessions(clock);
-    this.#directory = directory;
+    this.#directory = options.directory;
     this.#server = new GrpcServer(log);
     registerControl(this.#server, this);
     registerBridge(this.#server, this);
@@ -60,6 +72,14 @@ export class BuildKit {
       platforms: [{ os, architecture, variant: variant ?? '' }],
       buildkitVersion: BUILDKIT_VERSION,
     };
+  }
+
+  /** Refuses what daemon.json lets no client allow. */
+  checkEntitlements(asked: readonly string[]): void {
+    const { networkHost, securityInsecure } = this.#allowed;
+    const allowed = [...(networkHost ? ['network.host'] : []), ...(securityInsecure ? ['security.insecure'] : [])];
+    const refused = asked.find((each) => !allowed.includes(each));
+    if (refused) throw forbidden(`granting entitlement ${refused} is not allowed by build daemon configuration`);
   }
 
   /** A connection that speaks gRPC to us. */
