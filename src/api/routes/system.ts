@@ -4,6 +4,7 @@ import type { Bus } from '../../bus/bus.ts';
 import type { Config } from '../../config/config.ts';
 import { invalid } from '../../errors.ts';
 import type { HostFacts } from '../../host/port.ts';
+import { type CdiRegistry, readCdiRegistry } from '../../runtime/oci/cdi-registry.ts';
 import { runtimeWarnings } from '../../runtime/version-gate.ts';
 import { type Clock, nowNano, rfc3339Nano } from '../../lib/clock.ts';
 import type { Reactor } from '../../reactor/reactor.ts';
@@ -68,7 +69,7 @@ export function systemRoutes(api: Api, parts: SystemParts): void {
   const version = JSON.stringify(versionDocument(parts.system, parts.config.experimental));
   api.get('/version', (c) => c.body(version, 200, { 'Content-Type': 'application/json' }));
   const info = infoText(parts);
-  api.get('/info', (c) => c.body(info(), 200, { 'Content-Type': 'application/json' }));
+  api.get('/info', async (c) => c.body(await info(), 200, { 'Content-Type': 'application/json' }));
   api.get('/system/df', async (c) => c.json(usageDocument(await parts.system.diskUsage(kindsOf(c)), c)));
 }
 
@@ -102,18 +103,14 @@ function versionDocument(system: SystemInfo, experimental: boolean): object {
     ...(experimental && { Experimental: true }),
     Components: [
       { Name: 'Engine', Version: system.version, Details: { ...common, Experimental: String(experimental) } },
-      {
-        Name: 'reactord',
-        Version: VERSION,
-        Details: { GitCommit: system.gitCommit, Node: process.versions.node },
-      },
+      { Name: 'reactord', Version: VERSION, Details: { GitCommit: system.gitCommit, Node: process.versions.node } },
       ...system.components,
     ],
   };
 }
 
 /** /info as text; what only a reload of the configuration changes is put together once. */
-function infoText(parts: SystemParts): () => string {
+function infoText(parts: SystemParts): () => Promise<string> {
   let constants: string | undefined;
   parts.bus.facts$.subscribe({
     next: ({ type, action }) => {
@@ -122,9 +119,10 @@ function infoText(parts: SystemParts): () => string {
     // The bus reports its own failures.
     error: () => {},
   });
-  return () => {
+  return async () => {
     constants ??= JSON.stringify(infoConstants(parts)).slice(1);
-    return `${JSON.stringify(infoNow(parts)).slice(0, -1)},${constants}`;
+    const cdi = await readCdiRegistry(parts.config.cdiSpecDirs);
+    return `${JSON.stringify({ ...infoNow(parts), ...infoDevices(parts, cdi) }).slice(0, -1)},${constants}`;
   };
 }
 
@@ -184,9 +182,17 @@ function infoConstants({ config, system }: SystemParts): object {
     FirewallBackend: { Driver: config.firewall ? 'nftables' : 'none' },
     CDISpecDirs: config.cdiSpecDirs,
     DefaultAddressPools: config.defaultAddressPools.map(({ base, size }) => ({ Base: base, Size: size })),
+  };
+}
+
+/** What lies in the CDI directories, and what is wrong with it and with the host. */
+function infoDevices({ config, system }: SystemParts, cdi: CdiRegistry): object {
+  return {
+    DiscoveredDevices: [...cdi.devices.keys()].sort().map((ID) => ({ Source: 'cdi', ID })),
     Warnings: [
-      ...warnings(config, host),
+      ...warnings(config, system.host),
       ...system.components.flatMap((one) => runtimeWarnings(one.Name, one.Version)),
+      ...cdi.errors.map((error) => `WARNING: CDI spec ${error}`),
     ],
   };
 }

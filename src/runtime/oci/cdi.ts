@@ -1,75 +1,8 @@
-/**
- * Container Device Interface: specs of vendors in JSON files under the CDI directories say what a device named
- * `vendor.com/class=name` adds to a container (github.com/cncf-tags/container-device-interface, SPEC.md).
- */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+/** What device requests of a container mean, by the CDI specs of this host, and what they change in its OCI spec. */
 import { internal } from '../../errors.ts';
+import type { CdiDeviceNode, CdiEdits, CdiRegistry } from './cdi-registry.ts';
 import { type DeviceRequest, present } from './docker-types.ts';
-import type { Hook, HookName, Spec, SpecMount } from './spec-types.ts';
-
-export interface CdiDeviceNode {
-  path: string;
-  hostPath?: string;
-  type?: string;
-  major?: number;
-  minor?: number;
-  fileMode?: number;
-  permissions?: string;
-  uid?: number;
-  gid?: number;
-}
-
-export interface CdiEdits {
-  env?: string[];
-  deviceNodes?: CdiDeviceNode[];
-  mounts?: { hostPath: string; containerPath: string; type?: string; options?: string[] }[];
-  hooks?: (Hook & { hookName: HookName })[];
-  additionalGids?: number[];
-  netDevices?: { hostInterfaceName: string; name: string }[];
-}
-
-interface CdiSpec {
-  kind: string;
-  devices: { name: string; containerEdits?: CdiEdits }[];
-  containerEdits?: CdiEdits;
-}
-
-/** Edits by qualified name, with those that every device of the spec shares. */
-export interface CdiRegistry {
-  devices: ReadonlyMap<string, CdiEdits>;
-  shared: ReadonlyMap<string, CdiEdits | undefined>;
-  errors: readonly string[];
-}
-
-const isSpec = (value: unknown): value is CdiSpec => {
-  const spec = value as CdiSpec | null;
-  return typeof spec?.kind === 'string' && /^[^/]+\/[^/=]+$/.test(spec.kind) && Array.isArray(spec.devices);
-};
-
-/** Later directories win over earlier ones. What cannot be read is reported and left out. */
-export async function readCdiRegistry(directories: readonly string[]): Promise<CdiRegistry> {
-  const devices = new Map<string, CdiEdits>();
-  const shared = new Map<string, CdiEdits | undefined>();
-  const errors: string[] = [];
-  for (const directory of directories) {
-    const names = await readdir(directory).catch((): string[] => []);
-    for (const name of names.filter((file) => file.endsWith('.json')).sort()) {
-      try {
-        const spec: unknown = JSON.parse(await readFile(join(directory, name), 'utf8'));
-        if (!isSpec(spec)) throw new Error('it is no CDI spec');
-        for (const device of spec.devices) {
-          const qualified = `${spec.kind}=${device.name}`;
-          devices.set(qualified, device.containerEdits ?? {});
-          shared.set(qualified, spec.containerEdits);
-        }
-      } catch (error) {
-        errors.push(`${join(directory, name)}: ${(error as Error).message}`);
-      }
-    }
-  }
-  return { devices, shared, errors };
-}
+import type { Spec, SpecMount } from './spec-types.ts';
 
 const GPU_VENDORS = ['nvidia.com', 'amd.com'];
 
