@@ -1,6 +1,5 @@
 /** BuildKit's front with a client of the test's own, over both ways in, against a real daemon. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -14,12 +13,9 @@ import {
   upgrade,
   writeTree,
 } from '../fixtures/build/buildkit-client.ts';
-import { type BuildCase, outcomeOf } from '../fixtures/build/case.ts';
-import { CASES } from '../fixtures/build/cases.ts';
-import { checkBuilt } from '../fixtures/build/daemon-case.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
-import { pushBusybox, tarOf } from '../support/fixture-image.ts';
+import { pushBusybox } from '../support/fixture-image.ts';
 import { PASSWORD, startRegistry, USER } from '../support/registry.ts';
 
 let daemon: TestDaemon;
@@ -69,43 +65,6 @@ test('a build goes from the files of the session to a tagged image, and again co
   expect(again.response).toEqual(first.response);
   const steps = [...again.vertexes].filter(([name]) => /(RUN|COPY)/.test(name));
   expect(steps.map(([, { cached }]) => cached)).toEqual([true, true, true, true]);
-});
-
-/** A context as a directory, with the owners, modes and links of its entries. */
-async function contextOf({ dockerfile, context = [] }: BuildCase): Promise<string> {
-  const root = join(directory, `context-${contexts++}`);
-  mkdirSync(root);
-  const input = await tarOf([{ name: 'Dockerfile', content: dockerfile }, ...context]);
-  execFileSync('tar', ['-x', '-p', '--same-owner', '-C', root], { input });
-  return root;
-}
-
-async function buildCase(one: BuildCase, number: number): Promise<void> {
-  const root = await contextOf(one);
-  const expected = outcomeOf(one, 'buildkit');
-  const attributes: Record<string, string> = one.target ? { target: one.target } : {};
-  for (const [key, value] of Object.entries(one.buildArgs ?? {})) attributes[`build-arg:${key}`] = value;
-  for (const [key, value] of Object.entries(one.labels ?? {})) attributes[`label:${key}`] = value;
-  const options = { directories: { context: root, dockerfile: root }, attributes, ...moby(`case:${number}`) };
-  const { error } = await buildkitBuild(daemon.socket, control, options);
-  if (expected.fails) return expect(error?.message).toMatch(expected.fails);
-  expect(error).toBeUndefined();
-  await checkBuilt(daemon, `case:${number}`, expected, directory);
-  daemon.ok('rmi', `case:${number}`);
-}
-
-test('Dockerfiles of every feature, several at once, become what the reference says', async () => {
-  const waiting = [...CASES.entries()];
-  const wrong: string[] = [];
-  const worker = async (): Promise<void> => {
-    for (let one = waiting.shift(); one; one = waiting.shift()) {
-      const [number, { name }] = one;
-      await buildCase(one[1], number).catch((error: Error) => wrong.push(`${name}: ${error.message}`));
-    }
-  };
-  await Promise.all([worker(), worker(), worker(), worker()]);
-  expect(wrong).toEqual([]);
-  expect(daemon.ok('ps', '-aq')).toBe('');
 });
 
 test('HTTP/2 from the first byte reaches the same services', async () => {

@@ -5,9 +5,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type BuildCase, outcomeOf } from '../fixtures/build/case.ts';
-import { CASES } from '../fixtures/build/cases.ts';
-import { checkBuilt } from '../fixtures/build/daemon-case.ts';
+import { postBuild } from '../fixtures/build/fronts.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { tarOf } from '../support/fixture-image.ts';
@@ -123,49 +121,6 @@ test('what is wrong with a request is an HTTP error before anything is built', a
   expect(build({ Dockerfile: 'FROM busybox', x: '' }, '-f', 'x').stderr).toContain('cannot be empty');
 });
 
-/** Builds by the API, so that several run at once. Answers the lines. */
-function post(
-  query: string,
-  body: Buffer,
-): Promise<{ stream?: string; aux?: { ID: string }; error?: string; message?: string }[]> {
-  return new Promise((resolve, reject) => {
-    const call = request({ socketPath: daemon.socket, path: `/build?${query}`, method: 'POST' }, async (answer) => {
-      let text = '';
-      for await (const chunk of answer) text += String(chunk);
-      resolve(text.trim().split(/\r?\n/).map((line) => JSON.parse(line))); // prettier-ignore
-    });
-    call.once('error', reject).end(body);
-  });
-}
-
-async function buildCase(one: BuildCase): Promise<void> {
-  const query = new URLSearchParams({
-    target: one.target ?? '',
-    buildargs: JSON.stringify(one.buildArgs ?? {}),
-    labels: JSON.stringify(one.labels ?? {}),
-  });
-  const lines = await post(
-    String(query),
-    await tarOf([{ name: 'Dockerfile', content: one.dockerfile }, ...(one.context ?? [])]),
-  );
-  const refused = lines.find(({ error, message }) => error ?? message);
-  if (one.fails) return expect(refused?.error ?? refused?.message).toMatch(one.fails);
-  expect(refused).toBeUndefined();
-  await checkBuilt(daemon, lines.findLast(({ aux }) => aux)!.aux!.ID, outcomeOf(one, 'classic'), directory);
-}
-
-test('Dockerfiles of every feature, several at once, become what the reference says', async () => {
-  const waiting = [...CASES];
-  const wrong: string[] = [];
-  const worker = async (): Promise<void> => {
-    for (let one = waiting.shift(); one; one = waiting.shift())
-      await buildCase(one).catch((error: Error) => wrong.push(`${one.name}: ${error.message}`));
-  };
-  await Promise.all([worker(), worker(), worker(), worker()]);
-  expect(wrong).toEqual([]);
-  expect(daemon.ok('ps', '-aq')).toBe('');
-});
-
 test('a Dockerfile outside of the context', () => {
   writeFileSync(join(directory, 'elsewhere'), 'FROM busybox\nCOPY . /c\nRUN ls -A /c');
   const { stdout, code } = build({ inside: 'x' }, '--no-cache', '-f', join(directory, 'elsewhere'));
@@ -221,10 +176,7 @@ test('version 2 by the classic address: BuildKit traces and an image id', async 
     { name: 'sub/Other', content: 'FROM busybox\nCOPY f /f\nRUN echo traced' },
     { name: 'f', content: 'x' },
   ]);
-  const lines = (await post('version=2&t=traced&dockerfile=sub/Other&buildid=b1', body)) as {
-    id?: string;
-    aux?: any;
-  }[];
+  const lines = await postBuild(daemon, 'version=2&t=traced&dockerfile=sub/Other&buildid=b1', body);
   const traces = lines
     .filter(({ id }) => id === 'moby.buildkit.trace')
     .map(({ aux }) => Buffer.from(aux, 'base64').toString('latin1'));
