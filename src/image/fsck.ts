@@ -11,6 +11,7 @@ import { notFound } from '../errors.ts';
 import type { Store } from '../store/port.ts';
 import type { ImageRecord, ReferenceRecord } from './catalog/record.ts';
 import type { LayerRecord } from './layers/layers.ts';
+import { NURSERY } from './layers/nursery.ts';
 import { BASE } from './rootfs/base.ts';
 import type { RootfsRecord } from './rootfs/rootfs.ts';
 
@@ -72,9 +73,10 @@ async function checkLayers(
     const whole = existsSync(join(directory, cacheId, 'diff')) && existsSync(join(directory, 'l', link));
     if (!whole) problems.push({ kind: 'missing layer', what, of: cacheId });
   }
-  const known = new Set(['l', BASE]);
+  const known = new Set(['l', BASE, NURSERY]);
   for (const { cacheId } of parts.layers.values()) known.add(cacheId);
   for (const { mountId } of parts.roots.values()) known.add(mountId);
+  for (const what of await list(join(directory, NURSERY))) problems.push({ kind: 'orphan directory', what });
   for (const what of await list(directory)) if (!known.has(what)) problems.push({ kind: 'orphan directory', what });
   return problems;
 }

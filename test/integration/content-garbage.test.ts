@@ -55,7 +55,7 @@ describe('garbage', () => {
     await make('whole');
     const overlay = join(store.root, 'overlay2');
     const ingest = join(store.root, 'image/oci/ingest');
-    mkdirSync(join(overlay, 'tmp-half/diff/a'), { recursive: true });
+    for (const half of ['tmp-half', 'new/half']) mkdirSync(join(overlay, half, 'diff/a'), { recursive: true });
     mkdirSync(join(overlay, 'f'.repeat(64), 'diff'), { recursive: true });
     mkdirSync(join(store.root, 'image/overlay2/layerdb/mounts/gone'), { recursive: true });
     writeFileSync(join(overlay, 'l/NOBODY'), '');

@@ -1,6 +1,6 @@
 /**
  * Unpacked layers: one overlayfs directory a diff under overlay2/<cache-id>/diff, with a short name in overlay2/l/ so that
- * the lowerdir option of many layers fits one page. A layer is unpacked beside its final name and renamed when whole.
+ * the lowerdir option of many layers fits one page. A layer is unpacked in overlay2/new/ and renamed when whole.
  *
  * Unpacked files are not synced one by one: a layer carries the kernel's boot id until a sync has passed, and one that
  * still carries another boot's id was cut by a power failure and is unpacked again from its (synced) blob.
@@ -23,6 +23,7 @@ import { compressionOf } from '../../tar/decompress.ts';
 import type { BlobStore } from '../content/content.ts';
 import { BASE_LINK } from '../rootfs/base.ts';
 import type { Descriptor, LayerStore } from '../store-port.ts';
+import { makeNursery, NURSERY } from './nursery.ts';
 import type { UnpackResult, UnpackTask } from './worker.ts';
 
 export interface LayerRecord {
@@ -167,7 +168,7 @@ export class OverlayLayers implements LayerStore {
     onProgress: (current: number) => void,
   ): Promise<string> {
     const cacheId = newId();
-    const temporary = join(this.directory, `tmp-${cacheId}`);
+    const temporary = join(makeNursery(this.directory), cacheId);
     const lease = this.#content.lease();
     lease.add(blob.digest);
     if (expected) lease.add(expected);
@@ -292,7 +293,7 @@ export class OverlayLayers implements LayerStore {
   /** Removes what an earlier life left half done, and unpacks again what a power failure may have cut. */
   async boot(): Promise<void> {
     for (const name of await readdir(this.directory)) {
-      if (name.startsWith('tmp-')) await this.sweep(name);
+      if (name.startsWith('tmp-') || name === NURSERY) await this.sweep(name);
     }
     for (const { id, record } of this.#records.all()) {
       const whole = await lstat(join(this.directory, record.cacheId, 'diff')).catch(() => undefined);

@@ -17,6 +17,7 @@ import type { RootfsMount } from '../../runtime/port.ts';
 import type { Collection, Store } from '../../store/port.ts';
 import type { ImageCatalog } from '../catalog/catalog.ts';
 import type { OverlayLayers } from '../layers/layers.ts';
+import { NURSERY } from '../layers/nursery.ts';
 import type { Change, RootfsStore } from '../port.ts';
 import { changesOf } from './changes.ts';
 import { diffTar } from './diff.ts';
@@ -93,7 +94,7 @@ export class OverlayRootfs implements RootfsStore {
   async boot(): Promise<void> {
     for (const name of await readdir(this.#merged)) await this.#unmount(join(this.#merged, name));
     if (this.#store.incomplete) return;
-    const known = new Set(['l', BASE]);
+    const known = new Set(['l', BASE, NURSERY]);
     for (const { record } of this.#layers.all()) known.add(record.cacheId);
     for (const { id, record } of this.#records.all()) {
       known.add(record.mountId);

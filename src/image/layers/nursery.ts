@@ -1,0 +1,14 @@
+/** Where layers are unpacked before they get their names: beside these, on the same file system. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { spreadDirectories } from '../../host/spread.ts';
+
+/** Its name under overlay2/. */
+export const NURSERY = 'new';
+
+/** Idempotent. Returns its path. */
+export function makeNursery(overlay: string): string {
+  const path = join(overlay, NURSERY);
+  if (mkdirSync(path, { recursive: true, mode: 0o700 })) spreadDirectories(path);
+  return path;
+}
