@@ -86,18 +86,19 @@ export const errorLine = (error: unknown): { errorDetail: { message: string }; e
 };
 
 /**
- * JSON lines as they come, with `\r\n` (what Docker's progress readers know) unless told. A failing source ends the answer
+ * JSON lines as they come (a list is a line for each), with `\r\n` (what Docker's progress readers know) unless told. A failing source ends the answer
  * with an error line of theirs. A source that waits long should also end on `c.get('gone')`: a generator that is stuck
  * in an await cannot be returned from outside.
  */
 export function jsonStream(
   c: ApiContext,
-  source: AsyncIterable<object>,
+  source: AsyncIterable<object | object[]>,
   options: { separator?: string } = {},
 ): Response {
   const separator = options.separator ?? '\r\n';
   const line = (item: object): string => JSON.stringify(item) + separator;
-  return streamAnswer(c, mapped(source, line), 'application/json', (error) => line(errorLine(error)));
+  const lines = (items: object | object[]): string => (Array.isArray(items) ? items.map(line).join('') : line(items));
+  return streamAnswer(c, mapped(source, lines), 'application/json', (error) => line(errorLine(error)));
 }
 
 /** Unlike a generator around it, this passes `return` on while an item is awaited. */

@@ -37,7 +37,7 @@ export async function drained(outgoing: Writable): Promise<boolean> {
 }
 
 /**
- * Sends `source` as the answer: headers at once, then each chunk, waiting when the client is slow. When the client leaves,
+ * Sends `source` as the answer: headers, then each chunk, waiting when the client is slow. When the client leaves,
  * or the source fails, the source's iterator is returned. A failing source cuts the connection, so that no client takes
  * the part for the whole; `lastWords` may end the answer properly instead.
  */
@@ -52,7 +52,6 @@ export function streamAnswer(
   if (!outgoing) return c.body(webStream(source, () => leavers.get(requestKey(c))?.(), lastWords));
   c.body(null, 200).headers.forEach((value, name) => outgoing.setHeader(name, value));
   outgoing.writeHead(200);
-  outgoing.flushHeaders();
   void pump(outgoing, source, c.get('gone'), lastWords);
   return RESPONSE_ALREADY_SENT;
 }
@@ -67,11 +66,15 @@ async function pump(
   // A source that waits for its next item would not notice that nobody reads any more.
   const leave = (): void => void Promise.resolve(iterator.return?.()).catch(() => {});
   gone.addEventListener('abort', leave, { once: true });
+  // With the first bytes where those are there at once, else alone.
+  const headers = setImmediate(() => outgoing.flushHeaders());
   try {
     for (let item = await iterator.next(); !item.done; item = await iterator.next()) {
+      clearImmediate(headers);
       if (gone.aborted) break;
       if (!outgoing.write(item.value) && !(await drained(outgoing))) break;
     }
+    clearImmediate(headers);
     outgoing.end();
   } catch (error) {
     if (lastWords && !gone.aborted) outgoing.end(lastWords(error));

@@ -67,7 +67,7 @@ async function conclude(
  * Starts the build and answers its lines once there is one. Rejects, so that the answer is an HTTP error, when the build
  * fails before it has said anything.
  */
-export async function classicBuild(builds: Builds, input: ClassicBuild): Promise<AsyncIterable<object>> {
+export async function classicBuild(builds: Builds, input: ClassicBuild): Promise<AsyncIterable<object[]>> {
   const { tags } = input.request;
   const lines = new Queue<object>();
   const held: object[] = [];
@@ -100,5 +100,5 @@ export async function classicBuild(builds: Builds, input: ClassicBuild): Promise
     // A quiet build that failed shows what it would have said.
     if (hasFailed) for (const line of held) lines.push(line);
   });
-  return lines;
+  return lines.batches();
 }

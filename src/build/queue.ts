@@ -40,19 +40,39 @@ export class Queue<T> implements AsyncIterable<T> {
     return item;
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<T> {
+  #takeAll(): T[] {
+    const items = this.#items.slice(this.#head);
+    this.#items = [];
+    this.#head = 0;
+    return items;
+  }
+
+  #read<R>(take: () => Promise<R>): AsyncIterator<R> {
     return {
       next: async () => {
         await this.ready();
-        return this.length ? { done: false, value: this.#take() } : { done: true, value: undefined };
+        return this.length ? { done: false, value: await take() } : { done: true, value: undefined };
       },
       return: async () => {
         this.end();
-        this.#items = [];
-        this.#head = 0;
+        this.#takeAll();
         this.#onReturn();
         return { done: true, value: undefined };
       },
     };
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    return this.#read(async () => this.#take());
+  }
+
+  /** The items as they come, but all that one turn of the event loop brings together. */
+  batches(): AsyncIterable<T[]> {
+    const take = async (): Promise<T[]> => {
+      // When all that follows from promises is done, and before anything else comes in.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+      return this.#takeAll();
+    };
+    return { [Symbol.asyncIterator]: () => this.#read(take) };
   }
 }

@@ -27,7 +27,7 @@ export interface TracedBuild {
   >;
 }
 
-export function tracedBuild(buildkit: BuildKit, input: TracedBuild): AsyncIterable<object> {
+export function tracedBuild(buildkit: BuildKit, input: TracedBuild): AsyncIterable<object[]> {
   const lines = new Queue<object>();
   const job = buildkit.jobs.open(input.buildId || newId(), input.session);
   input.gone.addEventListener('abort', () => job.cancel(), { once: true });
@@ -69,5 +69,5 @@ export function tracedBuild(buildkit: BuildKit, input: TracedBuild): AsyncIterab
     lines.push(last);
     lines.end();
   });
-  return lines;
+  return lines.batches();
 }

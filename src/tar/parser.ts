@@ -29,6 +29,8 @@ export interface TarSink {
 type Pax = Map<string, Buffer>;
 type Part = { offset: number; size: number };
 
+const ZEROS = Buffer.alloc(BLOCK);
+
 const bad = (why: string): Error => invalid(`archive/tar: ${why}`, { code: 'bad-archive' });
 
 export class TarParser {
@@ -138,7 +140,7 @@ export class TarParser {
   #wholeBlock(block: Buffer): void {
     if (this.#mode === 'sparse-old') return this.#oldSparseBlock(block);
     if (this.#mode === 'sparse-map') return this.#sparseMapBlock(block);
-    if (block.every((byte) => byte === 0)) {
+    if (block.equals(ZEROS)) {
       if (++this.#zeroBlocks === 2) this.#mode = 'end';
       return;
     }

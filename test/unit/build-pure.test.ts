@@ -11,6 +11,7 @@ import { decodeMessage, encodeMessage } from '../../src/build/grpc/status.ts';
 import { buildMachine, type BuildWork } from '../../src/build/machine.ts';
 import { parseMount } from '../../src/build/mounts.ts';
 import { ClassicPrinter } from '../../src/build/printer.ts';
+import { Queue } from '../../src/build/queue.ts';
 import type { Vertex } from '../../src/build/types.ts';
 import { TarParser } from '../../src/tar/parser.ts';
 import { tarOf } from '../support/fixture-image.ts';
@@ -237,4 +238,32 @@ test('lines of stages that run beside each other come in the order of the file',
   printer.on({ type: 'stage-end', stage: 0, imageId: '' });
   output(2, 'c2');
   expect(texts).toEqual(['a1', 'a2', 'b1', 'c1', 'c2']);
+});
+
+describe('a queue read in batches', () => {
+  test('what promises bring within one turn of the event loop comes together, the rest by itself', async () => {
+    const queue = new Queue<number>();
+    const batches: number[][] = [];
+    const read = (async () => {
+      for await (const batch of queue.batches()) batches.push(batch);
+    })();
+    for (let i = 0; i < 5; i++) {
+      queue.push(i);
+      await Promise.resolve();
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    queue.push(5);
+    queue.end();
+    await read;
+    expect(batches).toEqual([[0, 1, 2, 3, 4], [5]]);
+  });
+
+  test('a reader that leaves while it waits is let go, and the writer is told', async () => {
+    let left = false;
+    const iterator = new Queue<number>(() => (left = true)).batches()[Symbol.asyncIterator]();
+    const waiting = iterator.next();
+    await iterator.return!();
+    expect(await waiting).toEqual({ done: true, value: undefined });
+    expect(left).toBe(true);
+  });
 });

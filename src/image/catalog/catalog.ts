@@ -33,6 +33,8 @@ export class ImageCatalog implements Catalog {
   #images = new Map<string, ImageRecord>();
   #tags: Names;
   #digests: Names;
+  /** Tags that are not durable yet. */
+  #unsettled = new Set<string>();
   #children: Map<string, string[]> | undefined;
   #views = new Map<string, Image>();
   /** Counts changes. */
@@ -213,9 +215,13 @@ export class ImageCatalog implements Catalog {
   }
 
   #put(id: string, record: ImageRecord): void {
+    this.#keep(id, record);
+    this.#touched(id);
+  }
+
+  #keep(id: string, record: ImageRecord): void {
     this.#images.set(id, record);
     this.#stored.put(id, record);
-    this.#touched(id);
   }
 
   #touched(...ids: (string | undefined)[]): void {
@@ -230,10 +236,17 @@ export class ImageCatalog implements Catalog {
     const parsed = withDefaultTag(parseReference(reference));
     if (!parsed.tag || parsed.digest)
       throw invalid('refusing to create a tag with a digest reference', { code: 'tag' });
-    const before = this.#tags.set(canonical(parsed), id);
-    if (!came) this.#put(id, { ...record, taggedAt: this.#clock.now() });
-    this.#touched(id, before);
+    const name = canonical(parsed);
+    const before = this.#tags.set(name, id);
+    if (!came) this.#keep(id, { ...record, taggedAt: this.#clock.now() });
+    if (before !== id) {
+      this.#unsettled.add(name);
+      this.#touched(id, before);
+    }
+    // When a name is given again to the image that has it, as each rebuild does, only the time is new: nobody waits for that.
+    if (!this.#unsettled.has(name)) return before;
     await this.#store.durable();
+    if (this.#tags.get(name) === id) this.#unsettled.delete(name);
     return before;
   }
 
