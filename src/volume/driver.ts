@@ -16,4 +16,8 @@ export interface VolumeDriver {
   path(name: string): string;
   /** What the driver says of a volume in inspect. */
   status?(name: string): Promise<Record<string, unknown> | undefined>;
+  /** Whether it has the volume already, whoever made it. */
+  has?(name: string): Promise<boolean>;
+  /** Names of all its volumes, whoever made them. */
+  list?(): Promise<string[]>;
 }

@@ -9,6 +9,8 @@ export interface LocalMount {
   flags: number;
   /** Options for the file system itself. */
   data: string;
+  /** The words that `flags` is of, for mount(8). */
+  words: readonly string[];
 }
 
 const KNOWN = new Set(['type', 'o', 'device', 'size']);
@@ -33,6 +35,15 @@ const FLAGS: Readonly<Record<string, { set?: number; clear?: number }>> = {
   atime: { clear: MS.NOATIME },
   bind: { set: MS.BIND },
   rbind: { set: MS.BIND | MS.REC },
+  sync: { set: 1 << 4 },
+  async: { clear: 1 << 4 },
+  dirsync: { set: 1 << 7 },
+  nodiratime: { set: 1 << 11 },
+  diratime: { clear: 1 << 11 },
+  relatime: { set: 1 << 21 },
+  norelatime: { clear: 1 << 21 },
+  strictatime: { set: 1 << 24 },
+  nostrictatime: { clear: 1 << 24 },
 };
 
 /** File systems on other machines: mounting may wait for them, so a tool with a deadline does it. */
@@ -60,12 +71,16 @@ export function localMount(options: Readonly<Record<string, string>>): LocalMoun
   if (!type && !device) return undefined;
   let flags = 0;
   const data: string[] = [];
+  const words: string[] = [];
   for (const option of o.split(',').filter(Boolean)) {
     const flag = own(FLAGS, option);
-    if (flag) flags = (flags | (flag.set ?? 0)) & ~(flag.clear ?? 0);
-    else data.push(option);
+    if (!flag) data.push(option);
+    else {
+      flags = (flags | (flag.set ?? 0)) & ~(flag.clear ?? 0);
+      words.push(option);
+    }
   }
-  return { type, device, flags, data: data.join(',') };
+  return { type, device, flags, data: data.join(','), words };
 }
 
 /** Never shows a password in an error. */

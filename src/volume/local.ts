@@ -141,10 +141,8 @@ async function mountRemote(path: string, wanted: LocalMount): Promise<void> {
     const { address } = await withDeadline('resolving the volume address', RESOLVE_MS, undefined, () => lookup(given));
     data = data.replace(`addr=${given}`, `addr=${address}`);
   }
-  const read = wanted.flags & MS.RDONLY ? 'ro' : 'rw';
-  await runTool(
-    'mount',
-    ['-i', '-n', '-t', wanted.type, '-o', [read, data].filter(Boolean).join(','), wanted.device, path],
-    { deadline: REMOTE_MOUNT_MS },
-  );
+  const options = ['rw', ...wanted.words, data].filter(Boolean).join(',');
+  await runTool('mount', ['-i', '-n', '-t', wanted.type, '-o', options, wanted.device, path], {
+    deadline: REMOTE_MOUNT_MS,
+  });
 }

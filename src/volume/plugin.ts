@@ -2,7 +2,7 @@
  * Volume plugins (docs.docker.com, "Volume plugins" and "Plugin API"): JSON over HTTP on a socket found under the plugin
  * directories. Every call has a deadline; a plugin that does not answer holds up nobody but its own volumes.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { internal, notFound } from '../errors.ts';
@@ -14,6 +14,8 @@ export interface PluginDirectories {
   sockets: string;
   /** Where <name>.spec (an address) and <name>.json ({Addr}) lie. */
   specs: readonly string[];
+  /** How long a call may take, in milliseconds, in place of what each kind has. */
+  deadlineMs?: number;
 }
 
 export const PLUGIN_DIRECTORIES: PluginDirectories = {
@@ -22,6 +24,8 @@ export const PLUGIN_DIRECTORIES: PluginDirectories = {
 };
 
 const CALL_MS = 30_000;
+/** Who wants to see all volumes should not wait long for one plugin. */
+const LIST_MS = 10_000;
 /** Mounting may bring a whole file system up. */
 const MOUNT_MS = 120_000;
 const LARGEST_ANSWER = 4 << 20;
@@ -73,8 +77,20 @@ export async function findPlugin(name: string, directories: PluginDirectories): 
   throw notFound(`error looking up volume plugin ${name}: plugin "${name}" not found`, { code: 'plugin' });
 }
 
+/** Names of all that could be plugins: whether they have volumes is told by asking them. */
+export async function pluginNames({ sockets, specs }: PluginDirectories): Promise<string[]> {
+  const found = await Promise.all(
+    [sockets, ...specs].map((directory) => readdir(directory, { withFileTypes: true }).catch(() => [])),
+  );
+  const names = found.flat().flatMap((entry) => {
+    if (entry.isDirectory()) return entry.name;
+    return /^(.+)\.(?:sock|spec|json)$/.exec(entry.name)?.[1] ?? [];
+  });
+  return [...new Set(names)];
+}
+
 /** One call: POST /<method> with a JSON body; an `Err` in the answer is an error. */
-function call<T extends object>(address: PluginAddress, method: string, body: object, deadline = CALL_MS): Promise<T> {
+function call<T extends object>(address: PluginAddress, method: string, body: object, deadline: number): Promise<T> {
   return withDeadline(method, deadline, undefined, async (signal) => {
     const text = await post(address, method, JSON.stringify(body), signal);
     let answer: unknown;
@@ -130,25 +146,37 @@ export class PluginDriver implements VolumeDriver {
   readonly name: string;
   readonly scope: 'local' | 'global';
   readonly #address: PluginAddress;
+  readonly #deadlineMs: number | undefined;
   readonly #paths = new Map<string, string>();
 
-  private constructor(name: string, scope: 'local' | 'global', address: PluginAddress) {
+  private constructor(name: string, scope: 'local' | 'global', address: PluginAddress, deadlineMs?: number) {
     this.name = name;
     this.scope = scope;
     this.#address = address;
+    this.#deadlineMs = deadlineMs;
   }
 
   static async connect(name: string, directories: PluginDirectories): Promise<PluginDriver> {
     const address = await findPlugin(name, directories);
-    const { Implements } = await call<{ Implements?: string[] }>(address, 'Plugin.Activate', {});
+    const deadline = directories.deadlineMs ?? CALL_MS;
+    const { Implements } = await call<{ Implements?: string[] }>(address, 'Plugin.Activate', {}, deadline);
     if (!Implements?.includes('VolumeDriver')) throw notFound(`plugin "${name}" does not implement VolumeDriver`);
     // Plugins older than the call do not know it; they are local.
-    const scope = await call<{ Capabilities?: { Scope?: string } }>(address, 'VolumeDriver.Capabilities', {}).then(
+    const scope = await call<{ Capabilities?: { Scope?: string } }>(
+      address,
+      'VolumeDriver.Capabilities',
+      {},
+      deadline,
+    ).then(
       ({ Capabilities }) =>
         Capabilities?.Scope?.toLowerCase() === 'global' ? ('global' as const) : ('local' as const),
       () => 'local' as const,
     );
-    return new PluginDriver(name, scope, address);
+    return new PluginDriver(name, scope, address, directories.deadlineMs);
+  }
+
+  #call<T extends object>(method: string, body: object, usualMs = CALL_MS): Promise<T> {
+    return call<T>(this.#address, `VolumeDriver.${method}`, body, this.#deadlineMs ?? usualMs);
   }
 
   validate(): void {}
@@ -158,23 +186,17 @@ export class PluginDriver implements VolumeDriver {
   }
 
   async create(name: string, options: Readonly<Record<string, string>>): Promise<void> {
-    await call(this.#address, 'VolumeDriver.Create', { Name: name, Opts: options });
+    await this.#call('Create', { Name: name, Opts: options });
   }
 
   async remove(name: string): Promise<void> {
     // A plugin that does not know the volume any more says so here; then there is nothing left to remove.
-    const known = await this.#get(name).then(Boolean, () => false);
-    if (known) await call(this.#address, 'VolumeDriver.Remove', { Name: name });
+    if (await this.has(name)) await this.#call('Remove', { Name: name });
     this.#paths.delete(name);
   }
 
   async mount(name: string, user: string): Promise<string> {
-    const { Mountpoint } = await call<{ Mountpoint?: string }>(
-      this.#address,
-      'VolumeDriver.Mount',
-      { Name: name, ID: user },
-      MOUNT_MS,
-    );
+    const { Mountpoint } = await this.#call<{ Mountpoint?: string }>('Mount', { Name: name, ID: user }, MOUNT_MS);
     if (!Mountpoint?.startsWith('/'))
       throw internal(`VolumeDriver.Mount: plugin "${this.name}" gave no path for ${name}`);
     this.#paths.set(name, Mountpoint);
@@ -182,15 +204,25 @@ export class PluginDriver implements VolumeDriver {
   }
 
   async unmount(name: string, user: string): Promise<void> {
-    await call(this.#address, 'VolumeDriver.Unmount', { Name: name, ID: user }, MOUNT_MS);
+    await this.#call('Unmount', { Name: name, ID: user }, MOUNT_MS);
   }
 
   async status(name: string): Promise<Record<string, unknown> | undefined> {
     return (await this.#get(name))?.Status;
   }
 
+  async has(name: string): Promise<boolean> {
+    return this.#get(name).then(Boolean, () => false);
+  }
+
+  async list(): Promise<string[]> {
+    const { Volumes } = await this.#call<{ Volumes?: PluginVolume[] | null }>('List', {}, LIST_MS);
+    for (const { Name, Mountpoint } of Volumes ?? []) if (Mountpoint) this.#paths.set(Name, Mountpoint);
+    return (Volumes ?? []).map(({ Name }) => Name);
+  }
+
   async #get(name: string): Promise<PluginVolume | undefined> {
-    const { Volume } = await call<{ Volume?: PluginVolume }>(this.#address, 'VolumeDriver.Get', { Name: name });
+    const { Volume } = await this.#call<{ Volume?: PluginVolume }>('Get', { Name: name });
     if (Volume?.Mountpoint) this.#paths.set(name, Volume.Mountpoint);
     return Volume;
   }

@@ -59,7 +59,12 @@ class VolumeViews implements VolumeBackend {
     this.#deps = deps;
   }
 
-  list(filters: Filters): VolumeInfo[] {
+  async list(filters: Filters): Promise<{ Volumes: VolumeInfo[]; Warnings: string[] }> {
+    const Warnings = await this.#service.discover();
+    return { Volumes: this.#matching(filters), Warnings };
+  }
+
+  #matching(filters: Filters): VolumeInfo[] {
     const dangling = isTrue(filters.get('dangling'));
     const drivers = filters.get('driver');
     return this.#service
@@ -75,6 +80,7 @@ class VolumeViews implements VolumeBackend {
   }
 
   async inspect(name: string): Promise<VolumeInfo> {
+    if (!this.#service.find(name)) await this.#service.discover();
     const info = this.#service.get(name);
     const status = await this.#service.status(name);
     return status ? { ...info, Status: status } : info;
@@ -84,7 +90,8 @@ class VolumeViews implements VolumeBackend {
     return this.#service.ensure({ ...wanted, anonymous: wanted.name === '' });
   }
 
-  remove(name: string, force: boolean): Promise<void> {
+  async remove(name: string, force: boolean): Promise<void> {
+    if (!this.#service.find(name)) await this.#service.discover();
     return this.#service.remove(name, { force });
   }
 

@@ -15,7 +15,7 @@ import { copyUp } from './copy-up.ts';
 import type { VolumeDriver } from './driver.ts';
 import { LocalDriver } from './local.ts';
 import type { volumeMachine } from './machine.ts';
-import { type PluginDirectories, PluginDriver } from './plugin.ts';
+import { type PluginDirectories, PluginDriver, pluginNames } from './plugin.ts';
 import type { VolumeInfo, Volumes, VolumeUsers } from './port.ts';
 import { ANONYMOUS_LABEL, hasOptions, type VolumeRecord, volumeView } from './record.ts';
 import type { VolumeEffects } from './setup.ts';
@@ -65,11 +65,36 @@ export class VolumeService implements Volumes {
   async boot(): Promise<void> {
     for (const { record } of this.#records.all()) this.#spawn(record);
     for (const { name, options } of await this.#local.found()) {
-      if (this.#records.get(name) || !NAME.test(name)) continue;
-      const record = this.#newRecord({ name, options }, this.#local);
-      this.#records.put(name, { ...record, state: 'active' });
-      this.#spawn({ ...record, state: 'active' });
+      if (!this.#records.get(name) && NAME.test(name)) this.#adopt({ name, options }, this.#local);
     }
+  }
+
+  /** Makes volumes known that plugins have and nobody here asked for. Returns what kept plugins from telling. */
+  async discover(): Promise<string[]> {
+    const names = new Set([...(await pluginNames(this.#directories)), ...this.#plugins.keys()]);
+    const failures = await Promise.all(
+      [...names].map(async (plugin) => {
+        try {
+          const driver = await this.#findDriver(plugin);
+          for (const name of (await driver.list?.()) ?? [])
+            await this.#lanes.run(name, async () => {
+              if (!this.#deps.reactor.get('volume', name)) this.#adopt({ name }, driver);
+            });
+          return [];
+        } catch (error) {
+          // Plugins of other kinds lie in the same directories.
+          return (error as DaemonError).kind === 'notFound' ? [] : `list ${plugin}: ${(error as Error).message}`;
+        }
+      }),
+    );
+    return failures.flat();
+  }
+
+  #adopt(wanted: NewVolume, driver: VolumeDriver): VolumeRecord {
+    const record: VolumeRecord = { ...this.#newRecord(wanted, driver), state: 'active' };
+    this.#records.put(record.name, record);
+    this.#spawn(record);
+    return record;
   }
 
   find(name: string): VolumeInfo | undefined {
@@ -111,7 +136,10 @@ export class VolumeService implements Volumes {
       driver.validate(wanted.options ?? {});
       this.#hold(name, wanted.reference);
       try {
-        const record = await this.#create(this.#newRecord({ ...wanted, name }, driver));
+        // What a plugin has already is not made, and must not be unmade where that fails.
+        const record = (await driver.has?.(name))
+          ? this.#adopt({ ...wanted, name }, driver)
+          : await this.#create(this.#newRecord({ ...wanted, name }, driver));
         await this.#deps.store.durable();
         return volumeView(record);
       } catch (error) {

@@ -227,7 +227,10 @@ test('a volume plugin behind its socket makes, mounts and removes volumes', asyn
   const answers: Record<string, (body: any) => object> = {
     'Plugin.Activate': () => ({ Implements: ['VolumeDriver'] }),
     'VolumeDriver.Capabilities': () => ({ Capabilities: { Scope: 'global' } }),
-    'VolumeDriver.Get': (body) => ({ Volume: { Name: body.Name, Mountpoint: '/mnt/p', Status: { nice: 1 } } }),
+    'VolumeDriver.Get': (body) =>
+      calls.includes(`VolumeDriver.Create ${body.Name}`)
+        ? { Volume: { Name: body.Name, Mountpoint: '/mnt/p', Status: { nice: 1 } } }
+        : { Err: 'no such volume' },
     'VolumeDriver.Mount': () => ({ Mountpoint: '/mnt/p' }),
     'VolumeDriver.Create': (body) => (body.Opts?.bad ? { Err: 'no room' } : {}),
   };

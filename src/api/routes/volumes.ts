@@ -4,7 +4,8 @@ import type { VolumeInfo } from '../../volume/port.ts';
 import { type Api, atLeast, type Filters, filtersOf, flag, jsonBody, noContent } from '../kit.ts';
 
 export interface VolumeBackend {
-  list(filters: Filters): VolumeInfo[];
+  /** Warnings: of plugins that could not tell theirs. */
+  list(filters: Filters): Promise<{ Volumes: VolumeInfo[]; Warnings: string[] }>;
   inspect(name: string): Promise<VolumeInfo>;
   /** An empty name makes an anonymous volume. */
   create(volume: {
@@ -20,10 +21,7 @@ export interface VolumeBackend {
 const CLUSTER = 'volume update only valid for cluster volumes, but swarm is unavailable';
 
 export function volumeRoutes(api: Api, volumes: VolumeBackend): void {
-  api.get('/volumes', (c) => {
-    const filters = filtersOf(c, ['dangling', 'name', 'driver', 'label']);
-    return c.json({ Volumes: volumes.list(filters), Warnings: [] });
-  });
+  api.get('/volumes', async (c) => c.json(await volumes.list(filtersOf(c, ['dangling', 'name', 'driver', 'label']))));
 
   api.post('/volumes/create', async (c) => {
     const body = await jsonBody(c, 'volume-create');
