@@ -166,7 +166,11 @@ export class NetworkRegistry {
       reply?.reject(error);
       if (this.get(record.id)) this.#spawn(this.get(record.id)!, [...this.#endpointsOf(record.id)]);
     };
-    this.#deps.reactor.spawn('network', record.id, this.#machine, { input: { record, endpoints, reply }, onFailure });
+    this.#deps.reactor.spawn('network', record.id, this.#machine, {
+      input: { record, endpoints, reply },
+      onFailure,
+      reply,
+    });
   }
 
   #endpointsOf(id: string): ReadonlySet<string> {

@@ -7,8 +7,8 @@ const limits = new WeakMap<object, number>();
 export const OPEN_ENDED = Infinity;
 
 /**
- * Declares that an effect ends within `ms`: the calls in it have deadlines that add up to that. One that runs longer is shown as stuck; it
- * is not ended, since nobody knows what it has half done.
+ * Declares that an effect ends within `ms`: the calls in it have deadlines that add up to that. One that runs longer is shown as stuck, and
+ * commands that wait for it are told so in the end; it is not ended itself, since nobody knows what it has half done.
  */
 export function within<L extends AnyActorLogic>(ms: number, logic: L): L {
   limits.set(logic, ms);

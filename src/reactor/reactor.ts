@@ -7,7 +7,9 @@ import type { Logger } from 'pino';
 import { type Actor, type AnyActorLogic, type AnyActorRef, createActor, type InputFrom } from 'xstate';
 import type { Bus } from '../bus/bus.ts';
 import type { Cause } from '../bus/cause.ts';
+import { deadlineExceeded } from '../errors.ts';
 import { type Clock, xstateClock } from '../lib/clock.ts';
+import { awaits, giveUp, type Reply } from './ask.ts';
 import { stateText } from './state-text.ts';
 import { Tracing } from './trace.ts';
 
@@ -15,6 +17,8 @@ export interface SpawnOptions<L extends AnyActorLogic> {
   input: InputFrom<L>;
   /** Called once when the actor ended in an error; the room rebuilds it from its record. */
   onFailure?: (error: unknown) => void;
+  /** Who waits for it to be made. */
+  reply?: Pick<Reply, 'reject'>;
 }
 
 export interface Effect {
@@ -25,6 +29,8 @@ export interface Effect {
   limit: number | undefined;
   /** Its beginning. */
   cause: Cause;
+  /** Stops the watch over its limit. */
+  ended(): void;
 }
 
 export interface Entry {
@@ -43,6 +49,9 @@ export interface Entry {
   /** Somebody else stops it. */
   isWatched: boolean;
 }
+
+/** Limits are the sums of deadlines: only when an effect takes so many times as long is it sure that none of them will tell. */
+const PATIENCE = 2;
 
 const textOf = (snapshot: any): string =>
   snapshot?.value === undefined ? String(snapshot?.status ?? '') : stateText(snapshot.value);
@@ -71,7 +80,8 @@ export class Reactor {
   /** Starts an actor under `kind/id`. One that stands there already is stopped and replaced. */
   spawn<L extends AnyActorLogic>(kind: string, id: string, logic: L, options: SpawnOptions<L>): Actor<L> {
     const key = `${kind}/${id}`;
-    this.#entries.get(key)?.actor.stop?.();
+    const before = this.#entries.get(key);
+    if (before) this.#stop(before);
     const entry: Entry = {
       kind,
       id,
@@ -92,6 +102,8 @@ export class Reactor {
     this.#spawning = undefined;
     entry.actor = actor;
     this.#entries.set(key, entry);
+    const { reply } = options;
+    if (reply) awaits(actor, (error) => reply.reject(error));
     actor.subscribe({
       error: (error) => {
         this.#log.error({ err: error, actor: key, state: entry.state }, 'an actor failed');
@@ -127,7 +139,13 @@ export class Reactor {
       const cause = this.#stepped(entry, snapshot, 'lifecycle', undefined) ?? { seq: 0, request: undefined };
       const effects = Object.values(snapshot.children ?? {}).map((child) => [
         child.sessionId,
-        { name: String((child as { src?: unknown }).src), startedAt: entry.since, limit: undefined, cause },
+        {
+          name: String((child as { src?: unknown }).src),
+          startedAt: entry.since,
+          limit: undefined,
+          cause,
+          ended: () => {},
+        },
       ]);
       entry.effects = new Map(effects as [string, Effect][]);
     };
@@ -153,7 +171,7 @@ export class Reactor {
     const entry = this.#entries.get(key);
     if (!entry || entry.isWatched) return;
     this.#entries.delete(key);
-    entry.actor.stop?.();
+    this.#stop(entry);
   }
 
   get size(): number {
@@ -162,8 +180,13 @@ export class Reactor {
 
   /** Stops every actor; nothing is transitioned by that. */
   stop(): void {
-    for (const entry of this.#entries.values()) if (!entry.isWatched) entry.actor.stop?.();
+    for (const entry of this.#entries.values()) if (!entry.isWatched) this.#stop(entry);
     this.#entries.clear();
+  }
+
+  #stop(entry: Entry): void {
+    entry.actor.stop?.();
+    for (const effect of entry.effects.values()) effect.ended();
   }
 
   /** The first step is taken while the actor is made. */
@@ -213,14 +236,34 @@ export class Reactor {
       cause: cause?.seq,
     });
     const began = { seq, request: cause?.request };
-    entry.effects.set(child.sessionId, { name, startedAt: this.#clock.now(), limit: bounded, cause: began });
+    const ended = bounded === undefined ? () => {} : this.#watchOver(entry, name, bounded * PATIENCE);
+    entry.effects.set(child.sessionId, { name, startedAt: this.#clock.now(), limit: bounded, cause: began, ended });
     return began;
+  }
+
+  /** Whoever comes when it is overdue already waits no longer either. Returns how the watch ends. */
+  #watchOver(entry: Entry, effect: string, ms: number): () => void {
+    const next = (): (() => void) =>
+      this.#clock.after(ms, () => {
+        cancel = next();
+        this.#overdue(entry, effect, ms);
+      });
+    let cancel = next();
+    return () => cancel();
+  }
+
+  /** A bug of ours, or a kernel that hangs: it is told, and nobody waits for it. */
+  #overdue({ kind, id, actor, state }: Entry, effect: string, ms: number): void {
+    this.#log.error({ actor: `${kind}/${id}`, state, effect, ms }, 'an effect takes longer than it may');
+    const waited = `it waited ${Math.round(ms / 1000)} s for ${effect}, which goes on`;
+    giveUp(actor, deadlineExceeded(`${kind} ${id} is still ${state}: ${waited}`));
   }
 
   #ended(entry: Entry, child: AnyActorRef, { status, error }: { status: string; error?: unknown }): Cause | undefined {
     const effect = entry.effects.get(child.sessionId);
     if (!effect) return undefined;
     entry.effects.delete(child.sessionId);
+    effect.ended();
     // One that is stopped did not end by itself: its state was left.
     const cause = status === 'stopped' ? (entry.entered ?? effect.cause) : effect.cause;
     const { seq } = this.#bus.publish({

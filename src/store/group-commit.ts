@@ -6,7 +6,7 @@
 import { closeSync, fdatasync, fdatasyncSync, openSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
-import { internal } from '../errors.ts';
+import { deadlineExceeded, internal } from '../errors.ts';
 
 export interface GroupCommitOptions {
   /** Of the database. */
@@ -20,6 +20,8 @@ export interface GroupCommitOptions {
 const RETRY_MS = 1000;
 /** Longest wait of what no one waits for: transitions and effects go along with the next record. */
 const LAZY_MS = 20;
+/** A disk that takes longer is told to who waits for it; the sync goes on. */
+const SYNC_MS = 60_000;
 
 interface Waiter {
   resolve: () => void;
@@ -108,6 +110,8 @@ export class GroupCommit {
   /** Never rejects. */
   async #syncAll(): Promise<void> {
     this.#syncing = true;
+    const watch = setInterval(() => this.#refuse(), SYNC_MS);
+    watch.unref();
     while (this.#unsynced && !this.#closed) {
       this.#current = this.#committed;
       this.#committed = [];
@@ -125,8 +129,14 @@ export class GroupCommit {
         break;
       }
     }
+    clearInterval(watch);
     this.#syncing = false;
     if (this.#closed) this.#closeLog();
+  }
+
+  #refuse(): void {
+    const message = `the disk has not written the daemon's records within ${SYNC_MS / 1000} s`;
+    for (const waiter of [...this.#current, ...this.#committed]) waiter.reject(deadlineExceeded(message));
   }
 
   /** After a sync that failed the kernel takes its pages for written, and the next one succeeds without them: all goes into the database itself. */

@@ -256,6 +256,7 @@ export class VolumeService implements Volumes {
     reactor.spawn('volume', record.name, this.#logic, {
       input: { record, effects: this.#effects, reply },
       onFailure: () => setImmediate(rebuild),
+      reply,
     });
   }
 

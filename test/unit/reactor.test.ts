@@ -14,6 +14,7 @@ import { stateText } from '../../src/reactor/state-text.ts';
 import { acceptedEvents, activeNodes, chartOf, eventText, viewActor } from '../../src/visualizer/view.ts';
 import { eventually } from '../support/eventually.ts';
 import { testDeps } from '../support/deps.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { volumeLogic } from '../../src/volume/actors.ts';
 
 const door = setup({
@@ -88,6 +89,43 @@ describe('the reactor', () => {
     expect(chart.edges).toContainEqual({ source: 'door.shut', target: 'door.opening', event: 'OPEN' });
     expect(chart.edges.find(({ source }) => source === 'door.jammed')?.event).toBe('after settle');
     expect(activeNodes(actor)).toContain('door.shut');
+  });
+
+  it('lets nobody wait longer than an effect may take: who asked is told what for, whoever comes later too, and it goes on', async () => {
+    const clock = new ManualClock();
+    const deps = testDeps({ clock });
+    const swung = Promise.withResolvers<void>();
+    const stiff = setup({
+      types: { events: {} as { type: 'OPEN' | 'SHUT'; reply: Reply } },
+      actors: { swing: effect<void>(5000, () => swung.promise) },
+    }).createMachine({
+      initial: 'shut',
+      states: {
+        shut: { on: { OPEN: 'opening' } },
+        opening: { on: { SHUT: { actions: () => {} } }, invoke: { src: 'swing', onDone: 'open' } },
+        open: {},
+      },
+    });
+    const actor = deps.reactor.spawn('door', 'front', stiff, { input: undefined as never });
+    const told = (type: 'OPEN' | 'SHUT'): Promise<unknown> =>
+      ask(
+        actor,
+        (reply) => ({ type, reply }),
+        () => conflict('it is open'),
+      ).catch((error: unknown) => error);
+    const early = told('OPEN');
+    clock.advance(9999);
+    clock.advance(1);
+    const late = told('SHUT');
+    clock.advance(10_000);
+    const refusal = {
+      kind: 'deadline',
+      message: 'door front is still opening: it waited 10 s for swing, which goes on',
+    };
+    expect(await Promise.all([early, late])).toMatchObject([refusal, refusal]);
+    swung.resolve();
+    await eventually(() => actor.getSnapshot().matches('open'));
+    expect(deps.reactor.entry('door', 'front')!.effects.size).toBe(0);
   });
 
   it('shows a chart that somebody else runs, and does not stop it', async () => {

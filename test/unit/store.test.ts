@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Fact } from '../../src/bus/fact.ts';
 import { memoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/port.ts';
@@ -154,6 +154,24 @@ describe('the SQLite store', () => {
     syncs[1]!.resolve();
     await again;
     store.close();
+  });
+
+  it('lets nobody wait for a disk that does not answer, and takes its answer when it comes', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    try {
+      const { store, syncs } = heldSyncs();
+      store.collection('things').put('a', { n: 1 });
+      const early = store.durable();
+      expect(await settled(early)).toBe(false);
+      vi.advanceTimersByTime(60_000);
+      await expect(early).rejects.toThrow("the disk has not written the daemon's records within 60 s");
+      const late = store.durable();
+      syncs[0]!.resolve();
+      await late;
+      store.close();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('does not trust its log after a sync that failed: what it was to hold goes into the database itself', async () => {
