@@ -51,6 +51,11 @@ export async function createImage(stores: Stores, image: Parameters<ImageStore['
       ...(image.parent ? { parent: image.parent } : {}),
       cache: image.cache,
     });
+  } catch (error) {
+    lease.release();
+    // What came in before it failed is in nobody's way, but takes room.
+    await catalog.collect();
+    throw error;
   } finally {
     lease.release();
   }

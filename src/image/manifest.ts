@@ -130,12 +130,17 @@ export function parseManifest(bytes: Uint8Array, received?: string): ImageManife
   if (!MANIFESTS.includes(mediaType)) throw invalid(`unsupported media type ${mediaType}`, { code: 'manifest' });
   if (asIndex || 'fsLayers' in document) throw broken('expected manifest but found "manifests" or "fsLayers"');
   const config = descriptorOf(document.config, 'config');
-  const layers = listOf(document.layers, 'layers', MAX_LAYERS);
+  return { kind: 'image', mediaType, config, layers: listOf(document.layers, 'layers', MAX_LAYERS) };
+}
+
+/** Manifests are also made over what is no container image: charts, signatures, models. */
+export const isImage = ({ config }: ImageManifest): boolean => CONFIGS.includes(config.mediaType);
+
+export function checkIsImage({ config, layers }: ImageManifest): void {
   if (!CONFIGS.includes(config.mediaType))
     throw invalid(`unsupported media type ${config.mediaType}: not a container image`, { code: 'not-an-image' });
   const odd = layers.find((layer) => !LAYER.test(layer.mediaType));
   if (odd) throw invalid(`unsupported media type ${odd.mediaType} of layer ${odd.digest}`, { code: 'manifest' });
-  return { kind: 'image', mediaType, config, layers };
 }
 
 const ARCHITECTURES: Readonly<Record<string, [string, string?]>> = {
@@ -165,10 +170,12 @@ const SYSTEMS = ['linux', 'windows', 'darwin', 'freebsd', 'wasi'];
 /** "os/arch[/variant]", "arch" or "os". Throws `invalid`. */
 export function parsePlatform(text: string, host: Platform): Platform {
   const parts = text.split('/');
-  if (parts.length > 3 || !parts.every((part) => PLATFORM_PART.test(part)))
+  const odd = parts.find((part) => !PLATFORM_PART.test(part));
+  if (odd !== undefined)
     throw invalid(
-      `"${text}" is an invalid component of "${text}": platform specifier component must match ${PLATFORM_PART.source}`,
+      `"${odd}" is an invalid component of "${text}": platform specifier component must match "${PLATFORM_PART.source}": invalid argument`,
     );
+  if (parts.length > 3) throw invalid(`"${text}": cannot parse platform specifier: invalid argument`);
   const [first, second, variant] = parts as [string, string?, string?];
   if (second !== undefined) return normalizePlatform({ os: first, architecture: second, variant });
   if (SYSTEMS.includes(first.toLowerCase())) return normalizePlatform({ ...host, os: first });

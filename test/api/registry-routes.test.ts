@@ -80,6 +80,8 @@ describe('the other routes', () => {
       ['push', 'host:5000/a/b:t'],
       ['distribution', 'host:5000/a/b:t'],
     ]);
+    await app.request(`/images/x/push?platform=${encodeURIComponent('{"os":"linux","architecture":"arm64"}')}`, POST);
+    expect(calls.at(-1)).toMatchObject(['push', 'docker.io/library/x', { platform: 'linux/arm64' }]);
   });
 
   it('check logins and searches', async () => {
@@ -98,6 +100,6 @@ describe('the other routes', () => {
     await app.request(`/images/search?term=busybox&limit=5&filters=${filters}`);
     expect(calls[1]).toMatchObject(['search', 'busybox', { limit: 5, official: true, stars: 3 }]);
     const odd = await app.request(`/images/search?term=x&filters=${encodeURIComponent('{"is-official":["maybe"]}')}`);
-    expect(await odd.json()).toEqual({ message: "invalid filter 'is-official=maybe'" });
+    expect(await odd.json()).toEqual({ message: "invalid filter 'is-official=[maybe]'" });
   });
 });

@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
 import type { Api } from '../../src/api/kit.ts';
@@ -10,7 +12,7 @@ import { checkStore } from '../../src/image/fsck.ts';
 import { createImageRoom, type ImageRoom } from '../../src/image/room.ts';
 import { testSystem } from '../api/api-support.ts';
 import { type TestDeps, testDeps } from '../support/deps.ts';
-import { tarOf } from '../support/fixture-image.ts';
+import { digestOf, tarOf } from '../support/fixture-image.ts';
 
 interface User {
   image: string;
@@ -109,7 +111,9 @@ describe('images', () => {
     expect(await ids({ reference: ['example.org:5000/*:lat*'] })).toEqual([two.id]);
     expect(await ids({ before: ['two'].map(() => 'example.org:5000/two') })).toEqual([one.id]);
     expect(await ids({ since: [one.id.slice(7, 19)] })).toEqual([dangling.id, two.id]);
-    expect((await ask('GET', '/images/json?filters={"odd":["x"]}')).status).toBe(400);
+    for (const key of ['odd', 'label!'])
+      expect((await ask('GET', `/images/json?filters={"${key}":["x"]}`)).status).toBe(400);
+    expect(await ids({ until: ['2026-01-15T00:00:00Z'] })).toEqual([two.id, one.id]);
 
     const { json } = await ask('GET', '/v1.51/images/example.org:5000/two/json');
     expect(json).toMatchObject({
@@ -181,7 +185,7 @@ describe('images', () => {
     expect((await ask('DELETE', '/images/child')).status).toBe(404);
     expect(deps.events('image')).toEqual(['tag', 'tag', 'tag', 'untag', 'untag', 'untag', 'delete', 'delete']);
     expect(readdirSync(join(root, 'data/image/oci/blobs/sha256'))).toEqual([]);
-    expect(readdirSync(join(root, 'data/overlay2')).sort()).toEqual(['base', 'l']);
+    expect(readdirSync(join(root, 'data/overlay2')).sort()).toEqual(['base', 'l', 'new']);
   });
 
   it('are pruned, but not while a container or a name needs them', async () => {
@@ -276,10 +280,71 @@ describe('images', () => {
     const image = room.images.get('imported:1');
     expect(image.id).toBe(status);
     expect(image.config).toMatchObject({ config: { Cmd: ['sh'], Env: ['A=1'] }, history: [{ comment: 'by hand' }] });
+    expect((await ask('GET', '/images/imported:1/json')).json).toMatchObject({
+      Comment: 'by hand',
+      Architecture: 'amd64',
+    });
     const broken = await ask('POST', '/images/load', Buffer.from('this is no archive at all'.repeat(100)));
     expect(broken.bytes.toString()).toContain('errorDetail');
     const empty = await ask('POST', '/images/load', await tarOf([{ name: 'x', content: 'y' }]));
     expect(empty.bytes.toString()).toContain('neither manifest.json nor index.json');
+    const refused = async (query: string, body?: Buffer) => {
+      const { status, json } = await ask('POST', `/images/create?${query}`, body);
+      return [status, json.message];
+    };
+    expect(await refused('fromSrc=-', Buffer.from('garbage'))).toEqual([
+      400,
+      'failed to register layer: archive/tar: unexpected end of the archive',
+    ]);
+    expect(await refused('fromSrc=-&platform=a/b/c/d')).toEqual([
+      400,
+      '"a/b/c/d": cannot parse platform specifier: invalid argument',
+    ]);
+    expect(await refused('fromSrc=127.0.0.1:1/x')).toEqual([
+      500,
+      'Get "http://127.0.0.1:1/x": connect: connection refused',
+    ]);
+    expect(await refused('fromSrc=ftp://x/y')).toEqual([400, 'Get "ftp://x/y": unsupported protocol scheme "ftp"']);
+    expect((await refused(''))[0]).toBe(400);
     expect(room.catalog.list().length).toBe(1);
+  });
+
+  it('are imported from a URL, for a platform, in any compression', async () => {
+    const tar = await tarOf([{ name: 'file', content: 'x' }]);
+    const xz = execFileSync('xz', ['-c'], { input: tar });
+    const bodies: Record<string, Buffer> = {
+      '/gzip': gzipSync(tar),
+      '/zstd': zstdCompressSync(tar),
+      '/xz': xz,
+      '/plain': tar,
+    };
+    const server = createServer(({ url }, response) =>
+      bodies[url!] ? response.end(bodies[url!]) : response.writeHead(404).end(),
+    );
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    try {
+      for (const path of Object.keys(bodies)) {
+        const { bytes } = await ask(
+          'POST',
+          `/images/create?fromSrc=${host}${path}&repo=from${path}&platform=linux/arm64`,
+        );
+        const [downloading, last] = bytes
+          .toString()
+          .trim()
+          .split('\r\n')
+          .map((line) => JSON.parse(line).status);
+        expect([downloading, last]).toEqual([`Downloading from ${host}${path}`, room.images.get(`from${path}`).id]);
+        const { config } = room.images.get(`from${path}`);
+        expect([config.architecture, config.rootfs.diff_ids]).toEqual(['arm64', [digestOf(tar)]]);
+      }
+      const missing = await ask('POST', `/images/create?fromSrc=http://${host}/missing`);
+      expect([missing.status, missing.json.message]).toEqual([
+        404,
+        `failed to GET http://${host}/missing with status 404 Not Found`,
+      ]);
+    } finally {
+      server.close();
+    }
   });
 });

@@ -8,6 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { mount, umount } from '../../src/host/ffi.ts';
 import { checkStore } from '../../src/image/fsck.ts';
+import { parseReference } from '../../src/image/reference.ts';
 import { createTransfers } from '../../src/image/transfers.ts';
 import { encodeHeader, tarHeader } from '../../src/tar/header.ts';
 import { type FaultyRegistry, type Interceptor, sendBlob, startFaultyRegistry } from '../support/faulty-registry.ts';
@@ -463,6 +464,13 @@ describe('a pull', () => {
       expect(elsewhere.requests.map(({ url }) => url)).toContain('/v2/library/image/manifests/latest');
       for (const { headers } of [...elsewhere.requests, ...registry.requests])
         expect(headers.authorization).toBeUndefined();
+      // So does who lists tags or only looks.
+      registry.intercept = ({ url }, response) =>
+        url.endsWith('/tags/list') ? response.end('{"tags":["latest"]}') : false;
+      await transfers.pullAll(parseReference('image'), {});
+      const { signal } = new AbortController();
+      const { digest } = (await transfers.distribution('image', undefined, signal)).Descriptor;
+      expect(digest).toBe(registry.image.manifest.digest);
     } finally {
       await transfers.stop();
     }

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Endpoint } from '../../src/image/registry/endpoints.ts';
 import { Transport } from '../../src/image/registry/transport.ts';
 import {
+  blobBytes,
   buildImage,
   busyboxLayer,
   digestOf,
@@ -14,6 +15,7 @@ import {
   manifestBytes,
   oddLayers,
   pushBusybox,
+  pushImage,
   pushIndex,
   pushOdd,
   tarOf,
@@ -26,16 +28,23 @@ const short = (digest: string): string => digest.slice(7, 19);
 
 let plain: TestRegistry;
 let secret: TestRegistry;
+/** Each with one of the two. */
+let withPasswords: TestRegistry;
+let withTls: TestRegistry;
 let machine: Awaited<ReturnType<typeof testTransfers>>;
 
 beforeAll(async () => {
-  [plain, secret, machine] = await Promise.all([
+  [plain, secret, withPasswords, withTls, machine] = await Promise.all([
     startRegistry(),
     startRegistry({ tls: true, htpasswd: true }),
+    startRegistry({ htpasswd: true }),
+    startRegistry({ tls: true }),
     testTransfers(),
   ]);
 });
-afterAll(() => Promise.all([plain.stop(), secret.stop(), machine.dispose()]));
+afterAll(() =>
+  Promise.all([plain, secret, withPasswords, withTls].map((each) => each.stop()).concat(machine.dispose())),
+);
 
 describe('pull', () => {
   it('brings an image of several layers, and says what dockerd says', async () => {
@@ -87,6 +96,35 @@ describe('pull', () => {
     expect(inspected.Platforms.map(({ architecture }) => architecture)).toEqual(['s390x', HOST_ARCHITECTURE]);
   });
 
+  it('tells what cannot be had of an index in the stream, and warns of an image that is for another platform', async () => {
+    const lines: object[] = [];
+    const onProgress = (line: object): unknown => lines.push(line);
+    const pulled = machine.transfers.pull(`${plain.host}/multi`, { platform: 'linux/riscv64', onProgress });
+    await expect(pulled).rejects.toMatchObject({ code: 'platform' });
+    expect(lines).toEqual([{ status: 'Pulling from multi', id: 'latest' }]);
+    const layer = await tarOf([{ name: 'other', content: 'other' }]);
+    await pushImage(plain, 'only:1', buildImage({ layers: [layer], architecture: 's390x' }));
+    const { statuses } = await machine.pull(`${plain.host}/only:1`, { platform: 'linux/arm64' });
+    expect(statuses.at(-1)).toBe(
+      `WARNING: image with reference ${plain.host}/only:1 was found but its platform (linux/s390x) does not match the specified platform (linux/arm64)`,
+    );
+    expect((await machine.pull(`${plain.host}/only:1`)).statuses.at(-1)).toMatch(/^Status: Image is up to date/);
+  });
+
+  it('is none of what is no image, which can be inspected all the same', async () => {
+    const chart = buildImage({ layers: [await tarOf([{ name: 'Chart.yaml', content: 'name: x' }])] });
+    const manifest = JSON.parse(chart.blobs.get(chart.manifest.digest)!.toString());
+    manifest.config.mediaType = 'application/vnd.cncf.helm.config.v1+json';
+    const bytes = Buffer.from(JSON.stringify(manifest));
+    chart.blobs.set(digestOf(bytes), bytes);
+    chart.manifest = { ...chart.manifest, digest: digestOf(bytes), size: bytes.length };
+    await pushImage(plain, 'chart:1', chart);
+    const reference = `${plain.host}/chart:1`;
+    await expect(machine.pull(reference)).rejects.toThrow('unsupported media type application/vnd.cncf.helm.config.v1');
+    const inspected = await machine.transfers.distribution(reference, undefined, new AbortController().signal);
+    expect(inspected).toEqual({ Descriptor: chart.manifest, Platforms: [] });
+  });
+
   it('goes by digest without moving a tag, and brings all tags when asked', async () => {
     const built = await pushBusybox(plain, 'tags:one', { config: { Labels: { n: '1' } }, format: 'docker' });
     await pushBusybox(plain, 'tags:two', { config: { Labels: { n: '2' } } });
@@ -98,6 +136,10 @@ describe('pull', () => {
     expect(machine.catalog.list().flatMap(({ repoTags }) => repoTags)).toEqual(
       expect.arrayContaining([`${plain.host}/tags:one`, `${plain.host}/tags:two`]),
     );
+    await expect(machine.transfers.pullAll({ domain: plain.host, path: 'nothing' }, {})).rejects.toMatchObject({
+      kind: 'notFound',
+      message: `repository ${plain.host}/nothing not found: name unknown: repository name not known to registry`,
+    });
   });
 
   it('is one transfer for all who ask at the same time, and ends with the last who leaves', async () => {
@@ -136,6 +178,41 @@ describe('pull', () => {
       'Get "http://127.0.0.1:1/v2/": connect: connection refused',
     );
     await expect(machine.pull(`${plain.host}/Busybox`)).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(machine.pull('scratch')).rejects.toMatchObject({ kind: 'forbidden' });
+  });
+});
+
+describe('an image', () => {
+  it.each<[string, () => TestRegistry, 'oci' | 'docker']>([
+    ['without anything', () => plain, 'docker'],
+    ['with passwords', () => withPasswords, 'oci'],
+    ['with TLS', () => withTls, 'docker'],
+    ['with TLS and passwords', () => secret, 'oci'],
+  ])('goes to a registry %s and comes back, every byte of it', async (door, registryOf, format) => {
+    const registry = registryOf();
+    const labels = { config: { Labels: { door } }, format };
+    const built = await pushOdd(registry, 'first/of-all:1', labels);
+    const reference = `${registry.host}/first/of-all:1`;
+    const user = registry.authorization ? auth : undefined;
+    const far = await testTransfers();
+    const near = await testTransfers();
+    try {
+      if (registry.ca) for (const one of [far, near]) await one.trust(registry);
+      if (user) await expect(far.pull(reference)).rejects.toThrow('no basic auth credentials');
+      const { image } = await far.pull(reference, { auth: user });
+      const target = `${registry.host}/then/here:2`;
+      await far.catalog.tag(image.id, target);
+      await far.push(target, user);
+      expect(await manifestBytes(registry, 'then/here:2')).toEqual(built.blobs.get(built.manifest.digest));
+      const blobs = [built.config, ...built.layers];
+      for (const { digest } of blobs) expect(digestOf(await blobBytes(registry, 'then/here', digest))).toBe(digest);
+      await near.pull(target, { auth: user });
+      for (const { digest } of [built.manifest, ...blobs])
+        expect(readFileSync(near.content.path(digest))).toEqual(built.blobs.get(digest));
+    } finally {
+      await far.dispose();
+      await near.dispose();
+    }
   });
 });
 

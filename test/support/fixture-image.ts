@@ -185,6 +185,16 @@ export async function pushIndex(
   return { mediaType: MEDIA[format].index, digest: digestOf(bytes), size: bytes.length };
 }
 
+/** The bytes of a blob as the registry has it now. */
+export async function blobBytes(registry: TestRegistry, repository: string, digest: string): Promise<Buffer> {
+  const answer = await request(new URL(`/v2/${repository}/blobs/${digest}`, registry.url), {
+    dispatcher: agentOf(registry),
+    headers: registry.authorization ? { authorization: registry.authorization } : {},
+  });
+  if (answer.statusCode !== 200) throw new Error(`blob ${digest} of ${repository}: ${answer.statusCode}`);
+  return Buffer.from(await answer.body.arrayBuffer());
+}
+
 /** The bytes of a manifest as the registry has it now. */
 export async function manifestBytes(registry: TestRegistry, reference: string): Promise<Buffer> {
   const [repository, tag] = split(reference);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  checkIsImage,
   choosePlatform,
   type ImageIndex,
   MEDIA,
@@ -54,7 +55,15 @@ describe('manifests', () => {
     [{ ...image, mediaType: 'application/json' }, 'unsupported media type application/json'],
     [{ ...image, layers: Array(513).fill(layer) }, 'more than 512 layers'],
   ])('refuses %j', (document, message) => {
-    expect(() => parse(document)).toThrow(message);
+    expect(() => {
+      const parsed = parse(document);
+      if (parsed.kind === 'image') checkIsImage(parsed);
+    }).toThrow(message);
+  });
+
+  it('tells what is no image only to who wants one: a registry is asked for charts and signatures, too', () => {
+    const chart = { ...image, config: { ...config, mediaType: 'application/vnd.cncf.helm.config.v1+json' } };
+    expect(parse(chart)).toMatchObject({ kind: 'image', layers: [layer] });
   });
 });
 
@@ -83,7 +92,8 @@ describe('platforms', () => {
       'linux/arm/6': 'linux/arm/v6',
     };
     for (const [text, meaning] of Object.entries(pairs)) expect(platformText(at(text))).toBe(meaning);
-    expect(() => at('linux/a/b/c')).toThrow('platform specifier component');
+    expect(() => at('linux/a/b/c')).toThrow('"linux/a/b/c": cannot parse platform specifier');
+    expect(() => at('linux/!')).toThrow('"!" is an invalid component of "linux/!"');
   });
 
   it('chooses the best variant that runs, whatever the order', () => {

@@ -1,6 +1,5 @@
 /** /images: list, inspect, history, tag, remove, prune, save, load and import. Pull and push are the transfers'. */
-import { type ImportRequest, importImage as importLines, importName } from '../../image/archive/import.ts';
-import { applyChanges } from '../../build/changes.ts';
+import { type ImportRequest, importImage as importLines } from '../../image/archive/import.ts';
 import { loadImages } from '../../image/archive/load.ts';
 import { saveImages } from '../../image/archive/save.ts';
 import { deleteImage } from '../../image/delete.ts';
@@ -21,6 +20,7 @@ import {
   jsonStream,
   text,
 } from '../kit.ts';
+import { ociPlatform } from '../platform.ts';
 
 export function imageRoutes(api: Api, services: ImageServices): void {
   const { catalog, images } = services;
@@ -30,22 +30,22 @@ export function imageRoutes(api: Api, services: ImageServices): void {
   api.get('/images/get', (c) => archiveAnswer(c, services, namesOf(c)));
 
   api.post('/images/load', (c) => {
-    const options = { quiet: flag(c, 'quiet'), platform: platformOf(c) };
+    const options = { quiet: flag(c, 'quiet'), platform: ociPlatform(c) };
     return jsonStream(c, loadImages(services, bodyStream(c), options));
   });
 
   api.post('/images/prune', async (c) => c.json(await pruneImages(services, filtersOf(c, PRUNE_FILTERS))));
 
   // Whoever owns pulling answers the same path when nothing is imported.
-  api.post('/images/create', async (c, next) => (text(c, 'fromSrc') ? importImage(c, services) : next()));
+  api.post('/images/create', async (c, next) => (text(c, 'fromImage') ? next() : importImage(c, services)));
 
   api.get('/images/:name{.+}/json', (c) => {
-    const image = catalog.get(c.req.param('name'), platformOf(c));
+    const image = catalog.get(c.req.param('name'), ociPlatform(c));
     return c.json(inspectImage(services, image, (version) => atLeast(c, version)));
   });
 
   api.get('/images/:name{.+}/history', (c) =>
-    c.json(imageHistory(services, catalog.get(c.req.param('name'), platformOf(c)))),
+    c.json(imageHistory(services, catalog.get(c.req.param('name'), ociPlatform(c)))),
   );
 
   api.get('/images/:name{.+}/get', (c) => archiveAnswer(c, services, [c.req.param('name')]));
@@ -63,7 +63,7 @@ export function imageRoutes(api: Api, services: ImageServices): void {
 }
 
 function listDocument(c: ApiContext, services: ImageServices): object[] {
-  const filters = filtersOf(c, [...LIST_FILTERS, 'label!']);
+  const filters = filtersOf(c, LIST_FILTERS);
   const summaries = listImages(services, {
     all: flag(c, 'all'),
     filters,
@@ -86,21 +86,8 @@ function namesOf(c: ApiContext): string[] {
   return names;
 }
 
-/** "linux/amd64", or the JSON of an OCI platform; a list of one is a platform too. */
-function platformOf(c: ApiContext): string | undefined {
-  const given = text(c, 'platform');
-  if (!given?.startsWith('{') && !given?.startsWith('[')) return given;
-  try {
-    const parsed = [JSON.parse(given) as { os: string; architecture: string; variant?: string }].flat()[0];
-    if (!parsed) return undefined;
-    return [parsed.os, parsed.architecture, parsed.variant].filter(Boolean).join('/');
-  } catch (error) {
-    throw invalid('failed to parse platform', { cause: error });
-  }
-}
-
 const archiveAnswer = (c: ApiContext, services: ImageServices, names: string[]): Response =>
-  byteStream(c, saveImages(services, names, platformOf(c)), 'application/x-tar');
+  byteStream(c, saveImages(services, names, ociPlatform(c)), 'application/x-tar');
 
 function tagOf(repo: string | undefined, tag: string | undefined): string {
   const parsed = parseReference(repo ?? '');
@@ -109,19 +96,24 @@ function tagOf(repo: string | undefined, tag: string | undefined): string {
 }
 
 /** POST /images/create with fromSrc. */
-export function importImage(c: ApiContext, services: ImageServices): Response {
+export async function importImage(c: ApiContext, services: ImageServices): Promise<Response> {
   const wanted: ImportRequest = {
-    source: text(c, 'fromSrc')!,
+    source: text(c, 'fromSrc') ?? '',
     body: bodyStream(c),
     repo: text(c, 'repo'),
     tag: text(c, 'tag'),
     message: text(c, 'message'),
     changes: c.req.queries('changes') ?? [],
-    platform: platformOf(c),
+    platform: text(c, 'platform'),
     signal: c.get('gone'),
   };
-  // What is wrong with the request itself is no line of its answer.
-  importName(wanted);
-  applyChanges({}, wanted.changes);
-  return jsonStream(c, importLines(services, wanted));
+  const lines = importLines(services, wanted);
+  // What goes wrong before there is a line has a status of its own.
+  const first = await lines.next();
+  return jsonStream(c, after(first, lines));
+}
+
+async function* after<T>(first: IteratorResult<T>, rest: AsyncIterable<T>): AsyncGenerator<T> {
+  if (!first.done) yield first.value;
+  yield* rest;
 }

@@ -15,6 +15,7 @@ import {
   registryAuth,
   text,
 } from '../kit.ts';
+import { ociPlatform } from '../platform.ts';
 
 /** Streams what a transfer says; what fails before it said anything is an HTTP error. */
 async function streamed(
@@ -50,8 +51,8 @@ function push(c: ApiContext, transfers: Transfers): Promise<Response> {
   const named = parseReference(c.req.param('name')!);
   const tag = text(c, 'tag');
   const ref = tag ? withTagOrDigest(named, tag) : named;
-  const auth = registryAuth(c);
-  return streamed(c, (progress) => transfers.push(canonical(ref), { ...progress, auth }));
+  const [auth, platform] = [registryAuth(c), ociPlatform(c)];
+  return streamed(c, (progress) => transfers.push(canonical(ref), { ...progress, auth, platform }));
 }
 
 const onlyBoolean = (filters: Filters, key: string): boolean | undefined => {
@@ -59,7 +60,7 @@ const onlyBoolean = (filters: Filters, key: string): boolean | undefined => {
   if (value === undefined) return undefined;
   if (value === 'true' || value === '1') return true;
   if (value === 'false' || value === '0') return false;
-  throw invalid(`invalid filter '${key}=${value}'`);
+  throw invalid(`invalid filter '${key}=[${value}]'`);
 };
 
 function starsOf(filters: Filters): number | undefined {

@@ -1,10 +1,12 @@
 /** `docker import`: a tar of a whole root filesystem, from the client or from a URL, becomes an image of one layer. */
-import { Readable } from 'node:stream';
+import { STATUS_CODES } from 'node:http';
+import type { Readable } from 'node:stream';
 import { applyChanges } from '../../build/changes.ts';
-import { invalid, unavailable } from '../../errors.ts';
+import { forbidden, internal, invalid, notFound, unauthorized } from '../../errors.ts';
 import { decompress } from '../../tar/decompress.ts';
 import { publishImage } from '../events.ts';
 import { parsePlatform } from '../manifest.ts';
+import { connectionFailure } from '../registry/failure.ts';
 import { familiar, parseReference, withDefaultTag, withTagOrDigest } from '../reference.ts';
 import type { ImageServices } from '../services.ts';
 
@@ -24,23 +26,31 @@ const HEADERS_TIMEOUT_MS = 30_000;
 const BODY_TIMEOUT_MS = 60_000;
 
 /** The name to give, checked before anything is read. */
-export function importName({ repo, tag }: Pick<ImportRequest, 'repo' | 'tag'>): string | undefined {
+function importName({ repo, tag }: Pick<ImportRequest, 'repo' | 'tag'>): string | undefined {
   if (!repo) return undefined;
   const parsed = parseReference(repo);
   if (parsed.digest) throw invalid('cannot import digest reference', { code: 'reference' });
   return familiar(withDefaultTag(tag ? withTagOrDigest(parsed, tag) : parsed));
 }
 
+/** What a server that refuses makes of the request. */
+const REFUSALS: Readonly<Record<number, typeof invalid>> = { 401: unauthorized, 403: forbidden, 404: notFound };
+
 async function download(source: string, signal?: AbortSignal): Promise<Readable> {
-  const url = URL.parse(/^https?:\/\//.test(source) ? source : `http://${source}`);
-  if (!url?.host) throw invalid(`invalid source ${JSON.stringify(source)} of an import`);
+  const url = URL.parse(source.includes('://') ? source : `http://${source}`);
+  if (!url?.host) throw invalid(`Get ${JSON.stringify(url?.href ?? source)}: http: no Host in request URL`);
+  if (!/^https?:$/.test(url.protocol))
+    throw invalid(`Get "${url.href}": unsupported protocol scheme "${url.protocol.slice(0, -1)}"`);
   const { Agent, request } = (await import('undici')).default;
   const dispatcher = new Agent({ headersTimeout: HEADERS_TIMEOUT_MS, bodyTimeout: BODY_TIMEOUT_MS });
   const close = (): void => void dispatcher.destroy().catch(() => {});
   try {
-    const { statusCode, body } = await request(url, { dispatcher, signal });
-    if (statusCode >= 400) throw unavailable(`${url.href}: answered ${statusCode}`);
-    return body.on('close', close);
+    const { statusCode, body } = await request(url, { dispatcher, signal }).catch((error: unknown) => {
+      throw internal(connectionFailure(`Get "${url.href}"`, error).message, { cause: error });
+    });
+    if (statusCode < 400) return body.on('close', close);
+    const refuse = REFUSALS[statusCode] ?? (statusCode < 500 ? invalid : internal);
+    throw refuse(`failed to GET ${url.href} with status ${statusCode} ${STATUS_CODES[statusCode] ?? ''}`);
   } catch (error) {
     close();
     throw error;
@@ -54,8 +64,8 @@ export async function* importImage(services: ImageServices, wanted: ImportReques
   const config = applyChanges({}, wanted.changes);
   const { os, architecture, variant } = wanted.platform ? parsePlatform(wanted.platform, hostPlatform) : hostPlatform;
   const fromBody = wanted.source === '-';
-  if (!fromBody) yield { status: `Downloading from ${wanted.source}` };
   const source = fromBody ? wanted.body : await download(wanted.source, wanted.signal);
+  if (!fromBody) yield { status: `Downloading from ${wanted.source}` };
   const created = new Date(clock.now()).toISOString();
   const comment = wanted.message || `Imported from ${wanted.source}`;
   const image = await images.create({

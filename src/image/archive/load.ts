@@ -17,7 +17,7 @@ import { REF_NAME } from '../catalog/index-file.ts';
 import { readDocument } from '../content/content.ts';
 import { publishImage } from '../events.ts';
 import { layerMediaType } from '../layers/layers.ts';
-import { parseManifest, parsePlatform, platformMatches } from '../manifest.ts';
+import { checkIsImage, parseManifest, parsePlatform, platformMatches } from '../manifest.ts';
 import type { Image } from '../port.ts';
 import { canonical, familiar, parseReference, withDefaultTag } from '../reference.ts';
 import type { ImageServices } from '../services.ts';
@@ -119,6 +119,7 @@ async function* ofLayout(services: ImageServices, files: Files, platform?: strin
       }
       continue;
     }
+    checkIsImage(document);
     yield {
       configDigest: document.config.digest,
       blobs: document.layers,

@@ -3,8 +3,8 @@ import { invalid } from '../../errors.ts';
 import { withDeadline } from '../../lib/deadline.ts';
 import { effect, OPEN_ENDED } from '../../reactor/effect.ts';
 import type { ImageConfigDocument } from '../port.ts';
-import { choosePlatform, type ImageManifest, parseManifest, platformMatches, platformText } from '../manifest.ts';
-import { canonical, familiar, type Reference, repositoryName, tagOrDigest } from '../reference.ts';
+import { checkIsImage, choosePlatform, type ImageManifest, parseManifest } from '../manifest.ts';
+import { canonical, type Reference, repositoryName, tagOrDigest } from '../reference.ts';
 import type { Downloads } from '../registry/downloads.ts';
 import type { Registries } from '../registry/registries.ts';
 import type { ReceivedManifest } from '../registry/session.ts';
@@ -12,7 +12,7 @@ import { pullError, transferError } from '../registry/wording.ts';
 import type { Catalog, ContentStore, Descriptor, LayerStore } from '../store-port.ts';
 import { type LayerContext, layerMachine } from './layer-machine.ts';
 import type { PullContext, Target } from './setup.ts';
-import { update } from './view.ts';
+import { message, update } from './view.ts';
 
 export interface PullDeps {
   registries: Registries;
@@ -79,6 +79,8 @@ async function fetchTarget(
   const top = (await unchanged(content, catalog, input, signal)) ?? (await session.manifest(tagOrDigest(ref), signal));
   let received = top;
   let document = parseManifest(top.bytes, top.descriptor.mediaType);
+  // What goes wrong from here on is told in the answer's stream, as dockerd does.
+  input.feed.say(message(`Pulling from ${ref.path}`, tagOrDigest(ref)));
   for (let depth = 0; document.kind === 'index'; depth++) {
     if (depth === MOST_NESTED_INDEXES) throw invalid('indexes are nested too deeply');
     const chosen = choosePlatform(document, input.platform);
@@ -86,6 +88,7 @@ async function fetchTarget(
     received = await manifestOf(content, session, chosen, signal);
     document = parseManifest(received.bytes, chosen.mediaType);
   }
+  checkIsImage(document);
   await keep(received);
   const manifest = { ...received.descriptor, mediaType: document.mediaType };
   const config = await configOf(content, input, document, signal);
@@ -136,7 +139,7 @@ async function manifestOf(
 
 async function configOf(
   content: ContentStore,
-  { session, lease, ref, platform, platformAsked }: PullContext,
+  { session, lease }: PullContext,
   { config: descriptor, layers }: ImageManifest,
   signal: AbortSignal,
 ): Promise<ImageConfigDocument> {
@@ -149,11 +152,6 @@ async function configOf(
     throw invalid(`invalid image: ${layers.length} layers but ${config.rootfs.diff_ids.length} diff ids`, {
       code: 'bad-image',
     });
-  if (platformAsked && !platformMatches(platform, config))
-    throw invalid(
-      `image with reference ${familiar(ref)} was found but its platform (${platformText(config)}) does not match the specified platform (${platformText(platform)})`,
-      { code: 'platform' },
-    );
   if (!known) await content.write(bytes, descriptor.digest);
   return config;
 }

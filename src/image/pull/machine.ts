@@ -44,7 +44,7 @@ export const pullMachine = pull.createMachine({
     },
     /** One child a layer; the first that fails ends all. */
     layers: {
-      entry: ['announce', 'spawnLayers'],
+      entry: 'spawnLayers',
       exit: 'stopLayers',
       always: { guard: 'allLayersThere', target: 'committing' },
       on: { LAYER_DONE: { actions: 'layerCame' }, LAYER_FAILED: giveUp },

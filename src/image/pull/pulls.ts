@@ -3,14 +3,22 @@
  * actor, and the last one to leave cancels it.
  */
 import { toPromise } from 'xstate';
-import { asDaemonError, cancelled, invalid } from '../../errors.ts';
+import { asDaemonError, cancelled, forbidden } from '../../errors.ts';
 import { OPEN_ENDED, within } from '../../reactor/effect.ts';
 import type { RoomDeps } from '../../reactor/room.ts';
 import type { Image, PullOptions } from '../port.ts';
-import { parsePlatform, type Platform, platformOfHost, platformText } from '../manifest.ts';
+import {
+  normalizePlatform,
+  parsePlatform,
+  type Platform,
+  platformMatches,
+  platformOfHost,
+  platformText,
+} from '../manifest.ts';
 import { canonical, familiar, familiarName, parseReference, type Reference, withDefaultTag } from '../reference.ts';
 import { fingerprint } from '../registry/registries.ts';
-import { transferError } from '../registry/wording.ts';
+import type { RegistrySession } from '../registry/session.ts';
+import { pullError } from '../registry/wording.ts';
 import { layerLogic, pullActors, type PullDeps } from './actors.ts';
 import { pullMachine } from './machine.ts';
 import type { PullOutcome } from './setup.ts';
@@ -40,28 +48,42 @@ export class Pulls {
 
   async pull(reference: string, options: PullOptions): Promise<Image> {
     const ref = withDefaultTag(parseReference(reference));
+    checkIsNoScratch(ref);
     const { image, updated } = await this.#one(ref, options);
     options.onProgress?.(status(familiar(ref), updated));
+    this.#warnOfPlatform(ref, image, options);
     return image;
   }
 
   /** Every tag of a repository, one after another. */
   async pullAll(ref: Reference, options: PullOptions): Promise<void> {
+    checkIsNoScratch(ref);
     const signal = options.signal ?? new AbortController().signal;
-    const session = await this.#deps.registries.connect(ref, 'pull', options.auth, signal);
-    const tags = await session.tags(signal).catch((error: unknown) => {
-      throw transferError(error);
+    const list = (session: RegistrySession): Promise<string[]> => session.tags(signal);
+    const tags = await this.#deps.registries.read(ref, options.auth, signal, list).catch((error: unknown) => {
+      throw pullError(error, ref);
     });
-    if (tags.length === 0) throw invalid(`No tags found for ${familiarName(ref)}`);
     let updated = false;
     for (const tag of tags) updated = (await this.#one({ ...ref, tag }, options)).updated || updated;
     options.onProgress?.(status(familiarName(ref), updated));
   }
 
+  /** An image that is no index may be for another platform than was asked for: it is here all the same, as with dockerd. */
+  #warnOfPlatform(ref: Reference, image: Image, { platform, onProgress }: PullOptions): void {
+    if (!platform || platformMatches(parsePlatform(platform, this.#host), image.config)) return;
+    const has = platformText(normalizePlatform(image.config));
+    const asked = platformText(parsePlatform(platform, this.#host));
+    onProgress?.(
+      message(
+        `WARNING: image with reference ${familiar(ref)} was found but its platform (${has}) does not match the specified platform (${asked})`,
+      ),
+    );
+  }
+
   async #one(ref: Reference, options: PullOptions): Promise<Done> {
     options.signal?.throwIfAborted();
     const platform = options.platform ? parsePlatform(options.platform, this.#host) : this.#host;
-    const key = `${canonical(ref)} ${platformText(platform)} ${Boolean(options.platform)} ${fingerprint(options.auth)}`;
+    const key = `${canonical(ref)} ${platformText(platform)} ${fingerprint(options.auth)}`;
     const pull = this.#running.get(key) ?? this.#begin(key, ref, platform, options);
     const outcome = await interest(pull, options);
     if (outcome.kind === 'failed') throw outcome.error;
@@ -70,12 +92,12 @@ export class Pulls {
     return outcome;
   }
 
-  #begin(key: string, ref: Reference, platform: Platform, { auth, platform: asked }: PullOptions): Pull {
+  #begin(key: string, ref: Reference, platform: Platform, { auth }: PullOptions): Pull {
     const { reactor, content, clock } = this.#deps;
     const feed = new Feed(() => clock.now());
     const id = `${familiar(ref)} ${platformText(platform)} ${++this.#count}`;
     const lease = content.lease();
-    const input = { ref, platform, platformAsked: asked !== undefined, auth, feed, lease };
+    const input = { ref, platform, auth, feed, lease };
     const actor = reactor.spawn('pull', id, this.#logic, { input });
     const outcome = toPromise(actor)
       .then((output): PullOutcome => output ?? { kind: 'cancelled' })
@@ -135,6 +157,11 @@ async function interest(pull: Pull, { signal, onProgress }: PullOptions): Promis
     silence();
     if (--pull.interested === 0) pull.cancel();
   }
+}
+
+/** FROM has a meaning of its own for this name. */
+function checkIsNoScratch(ref: Reference): void {
+  if (familiarName(ref) === 'scratch') throw forbidden("'scratch' is a reserved name");
 }
 
 const status = (name: string, updated: boolean) =>

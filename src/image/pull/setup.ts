@@ -4,18 +4,16 @@ import { asDaemonError, type DaemonError, internal } from '../../errors.ts';
 import { shortId } from '../../lib/ids.ts';
 import type { Image, ImageConfigDocument, RegistryAuth } from '../port.ts';
 import type { ImageManifest, Platform } from '../manifest.ts';
-import { type Reference, tagOrDigest } from '../reference.ts';
+import type { Reference } from '../reference.ts';
 import type { Endpoint } from '../registry/endpoints.ts';
 import type { RegistrySession } from '../registry/session.ts';
 import type { Descriptor, Lease } from '../store-port.ts';
 import { type LayerInput, layerMachine } from './layer-machine.ts';
-import { type Feed, message } from './view.ts';
+import type { Feed } from './view.ts';
 
 export interface PullInput {
   ref: Reference;
   platform: Platform;
-  /** The platform was asked for; an image of another one is an error. */
-  platformAsked: boolean;
   auth: RegistryAuth | undefined;
   feed: Feed;
   /** Holds what the pull brings in until the catalog refers to it. */
@@ -81,7 +79,6 @@ export const pull = setup({
     goElsewhere: assign({ at: ({ context }) => context.at + 1 }),
     fail: assign({ outcome: ({ event }) => ({ kind: 'failed' as const, error: failed(event) }) }),
     cancel: assign({ outcome: () => ({ kind: 'cancelled' as const }) }),
-    announce: ({ context: { feed, ref } }) => feed.say(message(`Pulling from ${ref.path}`, tagOrDigest(ref))),
     spawnLayers: enqueueActions(({ context, enqueue }) => {
       const { target, session, feed, lease } = context;
       const layers = target!.isKnown ? [] : target!.document.layers;

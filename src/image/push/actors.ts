@@ -33,7 +33,7 @@ export function pushActors(deps: PushDeps) {
     authenticate: effect<RegistrySession, PushContext>(
       AUTHENTICATE_MS,
       ({ input: { ref, auth, plan, image }, signal }) =>
-        registries.connect(ref, 'push', auth, signal, scopesFor(ref, plan.sources, image.config.rootfs.diff_ids)),
+        registries.connect(ref, auth, signal, scopesFor(ref, plan.sources, image.config.rootfs.diff_ids)),
     ),
     publish: effect<Descriptor, PushContext>(PUBLISH_MS, ({ input, signal }) =>
       withDeadline('publishing the manifest', PUBLISH_MS, signal, (inner) => publish(deps, input, inner)).catch(

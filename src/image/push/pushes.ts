@@ -12,6 +12,8 @@ import { pushMachine } from './machine.ts';
 
 export interface PushOptions {
   auth?: RegistryAuth;
+  /** The image must be for it. */
+  platform?: string;
   signal?: AbortSignal;
   /** Docker's JSON progress lines. */
   onProgress?: (line: object) => void;
@@ -32,8 +34,9 @@ export class Pushes {
   /** A name without a tag means all tags that it has here. */
   async push(reference: string, options: PushOptions): Promise<void> {
     const ref = parseReference(reference);
-    if (ref.digest) throw invalid('cannot push a digest reference');
+    if (options.platform) this.#deps.catalog.get(reference, options.platform);
     options.onProgress?.(message(`The push refers to repository [${repositoryName(ref)}]`));
+    if (ref.digest) throw invalid('cannot push a digest reference');
     const tags = this.#allTags(ref);
     const targets = isNameOnly(ref) ? tags : tags.filter((tag) => tag.ref.tag === ref.tag);
     if (targets.length === 0) throw notFound(`tag does not exist: ${familiar(ref)}`);

@@ -83,26 +83,49 @@ export class Registries {
     return this.session(endpoint, ref.path, auth, [`repository:${ref.path}:pull`]);
   }
 
-  /** A session with the first endpoint that lets us in. Throws DaemonErrors. */
+  /** A session for pushing, with the first endpoint that lets us in. Throws DaemonErrors. */
   async connect(
     ref: Reference,
-    use: 'pull' | 'push',
     auth: RegistryAuth | undefined,
     signal: AbortSignal,
-    scopes = [`repository:${ref.path}:${use === 'pull' ? 'pull' : 'pull,push'}`],
+    scopes: readonly string[],
   ): Promise<RegistrySession> {
-    let failure: DaemonError | undefined;
-    for (const endpoint of await this.endpoints(ref.domain, use)) {
-      const session = this.session(endpoint, ref.path, auth, scopes);
+    const endpoints = await this.endpoints(ref.domain, 'push');
+    const open = (endpoint: Endpoint): RegistrySession => this.session(endpoint, ref.path, auth, scopes);
+    return this.#first(endpoints, open, signal, async (session) => session).catch((thrown: unknown) => {
+      throw transferError(thrown);
+    });
+  }
+
+  /** Reads at the first endpoint that has it. */
+  async read<T>(
+    ref: Reference,
+    auth: RegistryAuth | undefined,
+    signal: AbortSignal,
+    work: (session: RegistrySession) => Promise<T>,
+  ): Promise<T> {
+    const endpoints = await this.endpoints(ref.domain, 'pull');
+    return this.#first(endpoints, (endpoint) => this.pullSession(endpoint, ref, auth), signal, work);
+  }
+
+  /** A mirror is left for any reason, a registry only when it could not be talked to. */
+  async #first<T>(
+    endpoints: readonly Endpoint[],
+    open: (endpoint: Endpoint) => RegistrySession,
+    signal: AbortSignal,
+    work: (session: RegistrySession) => Promise<T>,
+  ): Promise<T> {
+    for (const [at, endpoint] of endpoints.entries()) {
+      const session = open(endpoint);
       try {
         await withDeadline('authenticating', CONNECT_MS, signal, (inner) => session.ping(inner));
-        return session;
+        return await work(session);
       } catch (thrown) {
-        failure = transferError(thrown);
-        if (!endpoint.mirror && failure.code !== 'unreachable') break;
+        const mayPass = endpoint.mirror || transferError(thrown).code === 'unreachable';
+        if (!mayPass || at === endpoints.length - 1) throw thrown;
       }
     }
-    throw failure ?? notFound(`no endpoint for ${ref.domain}`);
+    throw notFound('no endpoint of the registry is known');
   }
 
   /** Whether a registry knows the user; asked anew every time. Resolves with the identity token it gave, if any. */

@@ -3,7 +3,7 @@ import { DaemonError, internal, invalid, notFound, unauthorized, unavailable } f
 import { familiar, familiarName, type Reference } from '../reference.ts';
 import { BrokenAnswer, ConnectionFailure, RegistryRefusal } from './failure.ts';
 
-/** For pulls and distribution inspect. Code `unreachable`: another endpoint of the registry may do. */
+/** For pulls. Code `unreachable`: another endpoint of the registry may do. */
 export function pullError(thrown: unknown, ref: Reference): DaemonError {
   if (thrown instanceof RegistryRefusal) return refusedPull(thrown, ref);
   return transferError(thrown);
@@ -30,6 +30,14 @@ function refused(refusal: RegistryRefusal): DaemonError {
     return unavailable(`toomanyrequests: ${refusal.message.replace(/^toomanyrequests: /, '')}`, details);
   if (refusal.status === 400) return invalid(refusal.message, details);
   return internal(refusal.message, details);
+}
+
+/** For distribution inspect: the registry's own words. */
+export function inspectError(thrown: unknown): DaemonError {
+  if (!(thrown instanceof RegistryRefusal)) return transferError(thrown);
+  const details = { cause: thrown, code: 'refused' };
+  if (thrown.code === 'DENIED' || thrown.status === 403) return new DaemonError('forbidden', thrown.message, details);
+  return thrown.status === 404 ? notFound(thrown.message, details) : refused(thrown);
 }
 
 export function pushError(thrown: unknown): DaemonError {
