@@ -38,11 +38,11 @@ export function createTransfers(deps: TransferDeps): Transfers {
   const downloads = new Downloads({
     content,
     writers: content.writers,
-    slots: new Slots(config.maxConcurrentDownloads),
+    slots: new Slots(() => config.maxConcurrentDownloads),
     retries: registries.retries,
   });
   const pulls = new Pulls({ ...deps, registries, downloads });
-  const pushes = new Pushes({ ...deps, registries, slots: new Slots(config.maxConcurrentUploads) });
+  const pushes = new Pushes({ ...deps, registries, slots: new Slots(() => config.maxConcurrentUploads) });
   return {
     pull: (reference, options) => pulls.pull(reference, options),
     pullAll: (ref, options) => pulls.pullAll(ref, options),

@@ -59,7 +59,7 @@ describe('retries', () => {
 
 describe('turns', () => {
   it('go in order, and one who leaves the queue costs nobody a turn', async () => {
-    const slots = new Slots(1);
+    const slots = new Slots(() => 1);
     const leaving = new AbortController();
     const staying = new AbortController();
     const release = await slots.take(staying.signal);
@@ -76,6 +76,25 @@ describe('turns', () => {
     expect(fourth).toBe(false);
     last();
     await waiting;
+  });
+
+  it('are as many as a reload says, from the next one on', async () => {
+    let most = 1;
+    const slots = new Slots(() => most);
+    const { signal } = new AbortController();
+    const first = await slots.take(signal);
+    const waiting = [slots.take(signal), slots.take(signal)];
+    most = 2;
+    first();
+    const [second, third] = await Promise.all(waiting);
+    most = 1;
+    let isIn = false;
+    const fourth = slots.take(signal).then(() => (isIn = true));
+    second!();
+    await Promise.resolve();
+    expect(isIn).toBe(false);
+    third!();
+    await fourth;
   });
 });
 

@@ -37,20 +37,21 @@ export class Registries {
   #authorities = new Map<string, Authority>();
   #sources: EndpointSources;
   #clock: Clock;
-  #attempts: number;
-  #backoffMs: number;
+  /** The attempts are those of the configuration, which may be reloaded, whenever they are read. */
+  readonly retries: { readonly attempts: number; backoffMs: number; clock: Clock };
 
   constructor(deps: { config: Config; clock: Clock; tuning?: RegistryTuning }) {
     const { config, clock, tuning = {} } = deps;
     this.transport = new Transport({ userAgent: 'reactord', limits: tuning.limits });
     this.#sources = { config, certificates: tuning.certificates ?? CERTIFICATES };
     this.#clock = clock;
-    this.#attempts = Math.max(1, config.maxDownloadAttempts);
-    this.#backoffMs = tuning.backoffMs ?? BACKOFF_MS;
-  }
-
-  get retries(): { attempts: number; backoffMs: number; clock: Clock } {
-    return { attempts: this.#attempts, backoffMs: this.#backoffMs, clock: this.#clock };
+    this.retries = {
+      get attempts() {
+        return Math.max(1, config.maxDownloadAttempts);
+      },
+      backoffMs: tuning.backoffMs ?? BACKOFF_MS,
+      clock,
+    };
   }
 
   endpoints(domain: string, use: 'pull' | 'push'): Promise<Endpoint[]> {

@@ -2,26 +2,34 @@
 import { cancelled } from '../../errors.ts';
 
 export class Slots {
-  #free: number;
+  /** Asked each time: a reload of the configuration may change it. */
+  #most: () => number;
+  #taken = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(count: number) {
-    this.#free = count;
+  constructor(most: () => number) {
+    this.#most = most;
   }
 
   /** Waits for a turn; the returned function gives it back, and calling it twice is harmless. */
   async take(signal: AbortSignal): Promise<() => void> {
     if (signal.aborted) throw cancelled('cancelled while waiting for a turn');
-    if (this.#free > 0) this.#free--;
+    if (this.#taken < this.#most()) this.#taken++;
     else await this.#wait(signal);
     let given = false;
     return () => {
       if (given) return;
       given = true;
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
+      this.#taken--;
+      this.#admit();
     };
+  }
+
+  #admit(): void {
+    while (this.#waiting.length && this.#taken < this.#most()) {
+      this.#taken++;
+      this.#waiting.shift()!();
+    }
   }
 
   #wait(signal: AbortSignal): Promise<void> {
