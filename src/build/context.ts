@@ -10,12 +10,10 @@ import { TarParser } from '../tar/parser.ts';
 import { isArchive } from './archive.ts';
 import { checkOut, download, isGit, isHttp } from './fetch.ts';
 import { lstatOf, resolveIn } from './files/resolve.ts';
-import type { Tree } from './files/select.ts';
-import { holdFiles, startOf } from './held.ts';
+import { hold, isTooLarge, tooLarge } from './held.ts';
 import { readIgnoreFile } from './patterns.ts';
 import type { BuildInput } from './types.ts';
 
-const MAX_DOCKERFILE = 16 << 20;
 const DEFAULT_NAME = 'Dockerfile';
 
 /** Unpacks a tar (compressed or not) into an empty directory, while it comes in. */
@@ -40,9 +38,17 @@ export function readTextIn(root: string, path: string): string | undefined {
   const place = join(root, resolveIn(root, path));
   const stat = lstatOf(place);
   if (!stat?.isFile()) return undefined;
-  if (stat.size > MAX_DOCKERFILE) throw invalid(`${path} is larger than ${MAX_DOCKERFILE} bytes`);
+  if (isTooLarge(stat.size)) throw tooLarge(path);
   return readFileSync(place, 'utf8');
 }
+
+const ignoreFilesOf = (name: string): string[] => [`${name}.dockerignore`, '.dockerignore'];
+
+/** What is read of a context before its first step. */
+const textsOf = (dockerfile: string): string[] => {
+  const names = dockerfile ? [dockerfile] : [DEFAULT_NAME, 'dockerfile'];
+  return [...names, ...ignoreFilesOf(names[0]!)];
+};
 
 /** The Dockerfile and the ignore rules of a context. `read` answers the text of a file in it. */
 function readContext(
@@ -53,7 +59,7 @@ function readContext(
   const name = dockerfile || DEFAULT_NAME;
   const text = given ?? read(name) ?? (dockerfile ? undefined : read('dockerfile'));
   if (text === undefined) throw invalid(`Cannot locate specified Dockerfile: ${name}`);
-  const ignore = read(`${name}.dockerignore`) ?? read('.dockerignore') ?? '';
+  const [ignore = ''] = ignoreFilesOf(name).flatMap((path) => read(path) ?? []);
   return { dockerfile: text, dockerfileName: name, ignore: readIgnoreFile(ignore) };
 }
 
@@ -63,7 +69,7 @@ export function readDirectory(root: string, dockerfile: string, given?: string):
   return { ...input, context: async () => ({ root, ignore }) };
 }
 
-/** An uploaded context. A small one is not unpacked before a step takes files of it. */
+/** An uploaded context, not unpacked before a step takes files of it. */
 export async function receiveTar(
   body: Readable,
   directory: string,
@@ -71,20 +77,14 @@ export async function receiveTar(
   signal: AbortSignal,
 ): Promise<BuildInput> {
   const root = join(directory, 'context');
-  const start = await startOf(body, signal);
-  const unpack = (source: Readable): Promise<void> => unpackInto(source, root, signal);
-  const held = start.whole && holdFiles(start.whole);
-  if (!held) {
-    await unpack(start.whole ? Readable.from([start.whole], { objectMode: false }) : start.stream);
+  const held = await hold(body, textsOf(dockerfile), join(directory, 'context.tar'), signal);
+  if (held.archive === undefined) {
+    await unpackInto(held.stream, root, signal);
     return readDirectory(root, dockerfile);
   }
-  const { ignore, ...input } = readContext((path) => held.get(path), dockerfile);
-  let unpacking: Promise<void> | undefined;
-  const context = async (): Promise<Tree> => {
-    await (unpacking ??= unpack(Readable.from([start.whole], { objectMode: false })));
-    return { root, ignore, small: true };
-  };
-  return { ...input, context };
+  const { archive, small } = held;
+  const { ignore, ...input } = readContext((path) => held.text(path), dockerfile);
+  return { ...input, context: async () => ({ root, ignore, archive, ...(small ? { small } : {}) }) };
 }
 
 /** A context named by url: git, a tar, or a Dockerfile as text. `dockerfileOptional`: only the files are wanted. */

@@ -75,13 +75,14 @@ class Opening implements OpenMounts {
 
   /** Keeps a scoped tree open until `close`. */
   async #hold(from: string | undefined): Promise<{ root: string; isPrivate: boolean }> {
+    const { build, signal } = this.#stage;
     const source = await sourceOf(this.#stage, from);
     let release!: () => void;
     const released = new Promise<void>((resolve) => (release = resolve));
     let scope!: Promise<void>;
     const root = await new Promise<string>((resolve, reject) => {
       scope = source.with(async (tree) => {
-        resolve(tree.root);
+        resolve((await build.deps.files.unpacked(tree, signal)).root);
         await released;
       });
       scope.catch(reject);

@@ -228,7 +228,8 @@ async function makeLayer(
   const { build, signal } = stage;
   const { dest, keyword, chown, chmod, step } = wanted;
   const unpacks = step.kind === 'add' && step.unpack !== false;
-  const own = local ? (unpacks ? await withArchives(stage, local) : [local]) : [];
+  const open = local && { ...local, tree: await build.deps.files.unpacked(local.tree, signal) };
+  const own = open ? (unpacks ? await withArchives(stage, open) : [open]) : [];
   const parts = [...own, ...(inline ? [inline] : []), ...remote];
   if (Math.max(sources, parts.length) > 1 && !dest.endsWith('/'))
     throw invalid(

@@ -10,7 +10,7 @@ export type Style = 'classic' | 'buildkit';
 export interface BuildInput {
   dockerfile: string;
   dockerfileName: string;
-  /** Undefined when the Dockerfile came alone. May unpack it when first asked. */
+  /** Undefined when the Dockerfile came alone. */
   context?: () => Promise<Tree>;
 }
 

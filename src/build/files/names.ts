@@ -16,6 +16,12 @@ function escaped(bytes: Buffer): string {
   return text;
 }
 
+/** As a string, whatever the bytes are. */
+export function nameOf(bytes: Buffer): string {
+  const name = bytes.toString('utf8');
+  return name.includes('\uFFFD') ? escaped(bytes) : name;
+}
+
 /** Bytes of the well-formed character that begins here, or 0. */
 function sequenceAt(bytes: Buffer, at: number): number {
   const first = bytes[at]!;

@@ -1,4 +1,5 @@
 /** The worker threads for files of builds; started with the first build, gone when idle. */
+import { existsSync } from 'node:fs';
 import { Piscina } from 'piscina';
 import { asDaemonError, cancelled, DaemonError } from '../../errors.ts';
 import { workerFile } from '../../lib/worker-file.ts';
@@ -10,11 +11,15 @@ const IDLE_MS = 10_000;
 
 export type CopyJob = Omit<Extract<FilesTask, { kind: 'copy' }>, 'kind'>;
 
-const isSmall = (task: FilesTask): boolean =>
-  task.kind === 'digest' ? !!task.tree.small : task.copies.every(({ tree }) => tree.small);
+function isSmall(task: FilesTask): boolean {
+  if (task.kind === 'unpack') return !!task.small;
+  return task.kind === 'digest' ? !!task.tree.small : task.copies.every(({ tree }) => tree.small);
+}
 
 export class BuildFiles {
   #pool: Piscina<FilesTask, FilesResult> | undefined;
+  /** By root. */
+  #unpacking = new Map<string, Promise<unknown>>();
 
   async #run(task: FilesTask, signal: AbortSignal): Promise<Digested | undefined> {
     const result = isSmall(task) ? run(task) : await this.#inThread(task, signal);
@@ -39,7 +44,20 @@ export class BuildFiles {
 
   /** `owners`: owners count, as they do when a copy keeps them. */
   async digest(tree: Tree, selection: Selection, owners: boolean, signal: AbortSignal): Promise<Digested> {
-    return (await this.#run({ kind: 'digest', tree, selection, owners }, signal))!;
+    const digested = await this.#run({ kind: 'digest', tree, selection, owners }, signal);
+    return digested ?? (await this.digest(await this.unpacked(tree, signal), selection, owners, signal));
+  }
+
+  /** The tree as a directory. */
+  async unpacked({ archive, ...tree }: Tree, signal: AbortSignal): Promise<Tree> {
+    const { root, small } = tree;
+    if (archive === undefined || existsSync(root)) return tree;
+    const unpacking =
+      this.#unpacking.get(root) ??
+      this.#run({ kind: 'unpack', archive, root, small }, signal).finally(() => this.#unpacking.delete(root));
+    this.#unpacking.set(root, unpacking);
+    await unpacking;
+    return tree;
   }
 
   async copy(job: CopyJob, signal: AbortSignal): Promise<void> {

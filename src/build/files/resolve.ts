@@ -30,11 +30,15 @@ export function lstatOf(path: string): fs.Stats | undefined {
   }
 }
 
-/**
- * The real place (relative to the root, no leading slash) of a path. Components that do not exist are kept as they are.
- * `followLast: false` leaves a link at the end as it is.
- */
-export function resolveIn(root: string, path: string, options: { followLast?: boolean } = {}): string {
+interface Resolving {
+  isLink(path: string): boolean;
+  target(link: string): string;
+  /** False leaves a link at the end as it is. */
+  followLast?: boolean;
+}
+
+/** The real place of a path in a tree that is looked at by `isLink` and `target`. Components that do not exist are kept as they are. */
+export function resolvePath(path: string, { isLink, target: targetOf, followLast = true }: Resolving): string {
   const todo = components(path).reverse();
   const done: string[] = [];
   let links = 0;
@@ -44,15 +48,14 @@ export function resolveIn(root: string, path: string, options: { followLast?: bo
       done.pop();
       continue;
     }
-    const here = join(root, ...done, part);
+    const here = [...done, part].join('/');
     const last = todo.length === 0;
-    const stat = lstatOf(here);
-    if (!stat?.isSymbolicLink() || (last && options.followLast === false)) {
+    if (!isLink(here) || (last && !followLast)) {
       done.push(part);
       continue;
     }
     if (++links > MAX_LINKS) throw invalid(`too many levels of symbolic links: ${path}`);
-    const target = linkTarget(here);
+    const target = targetOf(here);
     if (target.startsWith('/')) done.length = 0;
     todo.push(
       ...target
@@ -63,3 +66,11 @@ export function resolveIn(root: string, path: string, options: { followLast?: bo
   }
   return done.join('/');
 }
+
+/** The same in a directory on the disk: relative to the root, no leading slash. */
+export const resolveIn = (root: string, path: string, options: { followLast?: boolean } = {}): string =>
+  resolvePath(path, {
+    isLink: (here) => lstatOf(join(root, here))?.isSymbolicLink() ?? false,
+    target: (link) => linkTarget(join(root, link)),
+    ...options,
+  });

@@ -1,15 +1,18 @@
 /** Which files of a source tree a COPY or ADD means: paths, globs, ignored and excluded names. */
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 import { notFound } from '../../errors.ts';
 import { compileGlob, isGlob, PathMatcher } from '../patterns.ts';
-import { namesIn } from './names.ts';
-import { components, lstatOf, resolveIn } from './resolve.ts';
+import { directoryListing, type Listing } from './listing.ts';
+import type { Archive } from './packed.ts';
+import { components, resolvePath } from './resolve.ts';
 
 /** A tree files are taken from. All of it can cross to a worker thread. */
 export interface Tree {
   root: string;
   /** Patterns of .dockerignore. */
   ignore: string[];
+  /** What `root` is to be unpacked from, when somebody needs more than digests of it. */
+  archive?: Archive;
   /** It has so little in it that a thread of its own would take longer to begin than the work. */
   small?: true;
 }
@@ -53,34 +56,38 @@ export class Filter {
   }
 }
 
+const real = (listing: Listing, path: string): string =>
+  resolvePath(path, { isLink: (here) => listing.stat(here)?.kind === 'l', target: listing.target });
+
 /** Expands a glob component by component; links to directories are followed inside the root. */
-function expandGlob(tree: Tree, pattern: string): string[] {
+function expandGlob(listing: Listing, pattern: string): string[] {
   const parts = components(pattern);
   let found = [''];
   for (const [index, part] of parts.entries()) {
     const test = isGlob(part) ? compileGlob(part) : undefined;
     const deep = part === '**';
     found = found.flatMap((directory) => {
-      if (deep) return [directory, ...directoriesBelow(tree, directory)];
+      if (deep) return [directory, ...directoriesBelow(listing, directory)];
       if (!test) return [posix.join(directory, part.replace(/\\(.)/g, '$1'))];
-      const place = join(tree.root, resolveIn(tree.root, directory));
-      if (!lstatOf(place)?.isDirectory()) return [];
-      return namesIn(place)
+      const place = real(listing, directory);
+      if (listing.stat(place)?.kind !== 'd') return [];
+      return listing
+        .names(place)
         .filter((name) => test.test(name))
         .map((name) => posix.join(directory, name));
     });
     if (index === parts.length - 1 && !deep) break;
   }
-  return [...new Set(found)].filter((path) => path && lstatOf(join(tree.root, resolveIn(tree.root, path))));
+  return [...new Set(found)].filter((path) => path && listing.stat(real(listing, path)));
 }
 
-function directoriesBelow(tree: Tree, directory: string): string[] {
-  const place = join(tree.root, directory);
-  if (!lstatOf(place)?.isDirectory()) return [];
-  return namesIn(place)
+function directoriesBelow(listing: Listing, directory: string): string[] {
+  if (listing.stat(directory)?.kind !== 'd') return [];
+  return listing
+    .names(directory)
     .map((name) => posix.join(directory, name))
-    .filter((path) => lstatOf(join(tree.root, path))?.isDirectory())
-    .flatMap((path) => [path, ...directoriesBelow(tree, path)]);
+    .filter((path) => listing.stat(path)?.kind === 'd')
+    .flatMap((path) => [path, ...directoriesBelow(listing, path)]);
 }
 
 /** `a/./b/c` with --parents keeps `b/c`; without the pivot all is kept. */
@@ -92,19 +99,18 @@ function keptPart(source: string, path: string): string {
 }
 
 /** Errors: notFound for a source that is not there or ignored, naming it as dockerd does. */
-export function select(tree: Tree, selection: Selection): Picked[] {
+export function select(tree: Tree, selection: Selection, listing = directoryListing(tree.root)): Picked[] {
   const filter = new Filter(tree, []);
   return selection.sources.flatMap((source) => {
     const clean = components(source).join('/');
-    const paths = isGlob(source) ? expandGlob(tree, source) : [clean.replace(/\\([*?[\]\\])/g, '$1')];
+    const paths = isGlob(source) ? expandGlob(listing, source) : [clean.replace(/\\([*?[\]\\])/g, '$1')];
     const picked = paths.flatMap((path): Picked[] => {
       if (path && filter.drops(path, path) && !filter.mayHold(path, path)) return [];
-      const real = resolveIn(tree.root, path);
-      const stat = lstatOf(join(tree.root, real));
+      const place = real(listing, path);
+      const stat = listing.stat(place);
       if (!stat) return [];
-      return [
-        { path: real, as: path, directory: stat.isDirectory(), keep: selection.parents ? keptPart(source, path) : '' },
-      ];
+      const keep = selection.parents ? keptPart(source, path) : '';
+      return [{ path: place, as: path, directory: stat.kind === 'd', keep }];
     });
     if (picked.length) return picked;
     if (isGlob(source) && selection.emptyGlobs) return [];
