@@ -58,12 +58,16 @@ describe('the cache', () => {
     },
   );
 
-  test('knows files by content, mode and name, not by time', async () => {
+  test('knows files by content, mode, attributes and name, not by time', async () => {
     const build = (entry: object) =>
       engine.build('FROM busybox\nCOPY f /f', [{ name: 'f', content: 'x', mode: 0o644, ...entry }]);
     await build({});
     expect((await build({ mtime: new Date(0) })).misses).toEqual([]);
     expect((await build({ mode: 0o600 })).misses).toEqual(['COPY: f changed']);
+    const noted = (note: string) => build({ pax: { 'SCHILY.xattr.user.note': note } });
+    expect((await noted('1')).misses).toEqual(['COPY: f changed']);
+    expect((await noted('1')).misses).toEqual([]);
+    expect((await noted('2')).misses).toEqual(['COPY: f changed']);
   });
 
   test('an argument that a step uses counts, a secret proxy does not', async () => {

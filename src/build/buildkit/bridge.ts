@@ -54,7 +54,7 @@ export function registerBridge(server: GrpcServer, front: BuildKit): void {
       const enabled = (id: string) => ({ id, enabled: true });
       return {
         frontendCaps: CAPABILITIES.map(enabled),
-        llbCaps: [enabled('source.image'), enabled('source.local')],
+        llbCaps: ['source.image', 'source.local', 'exporter.multiple'].map(enabled),
         workers: [await front.worker()],
       };
     })

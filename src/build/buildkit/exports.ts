@@ -31,7 +31,8 @@ export async function exportResult(
 ): Promise<Record<string, string>> {
   const { type, attrs } = exporter;
   if (IMAGE_EXPORTERS.has(type)) {
-    if (attrs.push === 'true')
+    // To its docker driver ("moby") buildx says so too, but pushes by the image API itself.
+    if (type === 'image' && attrs.push === 'true')
       throw notImplemented('pushing from a build is not supported by this daemon; push the image afterwards');
     return storeImageAs(deps, attrs.name ?? '', result);
   }

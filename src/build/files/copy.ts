@@ -11,6 +11,7 @@ import { applyMode, type ModeChange } from './mode.ts';
 import { components, lstatOf, resolveIn } from './resolve.ts';
 import { namesIn, native, nativeNul } from './names.ts';
 import { Filter, type Picked, select, type Selection, type Tree } from './select.ts';
+import { carriedXattrs } from './xattrs.ts';
 
 export interface Owner {
   uid: number;
@@ -185,14 +186,9 @@ class Copier {
     fs.lchownSync(place, owner.uid, owner.gid);
     if (!stat.isSymbolicLink())
       fs.chmodSync(place, mode ? applyMode(mode, stat.mode, stat.isDirectory()) : stat.mode & 0o7777);
-    if (from) {
-      // What is uploaded may bring capabilities and words of users, but nothing that the system itself reads.
-      const isKept = this.#task.owner
-        ? /^(user\.(?!overlay\.)|security\.capability$)/
-        : /^(?!trusted\.overlay\.|user\.overlay\.)/;
-      for (const [name, value] of readXattrs(nativeNul(from)))
-        if (isKept.test(name)) lsetxattr(nativeNul(to), name, value);
-    }
+    if (from)
+      for (const [name, value] of carriedXattrs(readXattrs(nativeNul(from)), !this.#task.owner))
+        lsetxattr(nativeNul(to), name, value);
     lutimens(nativeNul(to), BigInt(Math.round(stat.mtimeMs * 1000)) * 1000n);
   }
 }

@@ -1,8 +1,9 @@
-/** What a selection holds, as digests: names, kinds, modes, owners and bytes, but no times. */
+/** What a selection holds, as digests: names, kinds, modes, owners, extended attributes and bytes, but no times. */
 import { createHash, hash } from 'node:crypto';
 import { posix } from 'node:path';
 import { directoryListing } from './listing.ts';
 import { Filter, select, type Selection, type Tree } from './select.ts';
+import { carriedXattrs } from './xattrs.ts';
 
 export interface Digested {
   digest: string;
@@ -36,7 +37,11 @@ export function digestSelection(
     if (!dropped) {
       const content = stat.kind === 'f' ? listing.digest(path) : stat.kind === 'l' ? listing.target(path) : '';
       const owner = owners ? [stat.uid, stat.gid] : [];
-      const line = JSON.stringify([name, stat.kind, stat.kind === 'l' ? 0 : stat.mode, ...owner, content]);
+      const xattrs = carriedXattrs(listing.xattrs(path), owners).map(([key, value]) => [key, value.toString('hex')]);
+      const line = JSON.stringify([
+        ...[name, stat.kind, stat.kind === 'l' ? 0 : stat.mode, ...owner, content],
+        ...(xattrs.length ? [xattrs] : []),
+      ]);
       digest.update(line);
       if (stat.kind === 'f') bytes += stat.size;
       if (!isDirectory && told++ < MAX_FILES_TOLD) files[name] = hash('sha256', line).slice(0, 16);

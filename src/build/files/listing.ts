@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { linkTarget, namesIn, native } from './names.ts';
+import { readXattrs } from '../../host/ffi.ts';
+import { linkTarget, namesIn, native, nativeNul } from './names.ts';
 import { lstatOf } from './resolve.ts';
 
 /** Directory, file, symbolic link, or a special file with its device. */
@@ -26,6 +27,7 @@ export interface Listing {
   target(link: string): string;
   /** sha256 of a file's bytes, in hex. */
   digest(file: string): string;
+  xattrs(path: string): ReadonlyMap<string, Buffer>;
 }
 
 const CHUNK = 1 << 18;
@@ -56,5 +58,6 @@ export function directoryListing(root: string): Listing {
     names: (directory) => namesIn(join(root, directory)),
     target: (link) => linkTarget(join(root, link)),
     digest: (file) => digestOfFile(join(root, file)),
+    xattrs: (path) => readXattrs(nativeNul(join(root, path))),
   };
 }

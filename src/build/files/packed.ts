@@ -17,11 +17,12 @@ export type Archive = Uint8Array | string;
 const CHUNK = 1 << 20;
 const WHITEOUT = '.wh.';
 /** What a directory gets that an archive does not mention. */
-const IMPLIED = { mode: 0o755, uid: 0, gid: 0, size: 0 };
+const IMPLIED = { mode: 0o755, uid: 0, gid: 0, size: 0, xattrs: new Map<string, Buffer>() };
 
 interface Node extends Listed {
   children?: Map<string, Node>;
   target?: string;
+  xattrs: ReadonlyMap<string, Buffer>;
   /** Where its bytes are in the archive. */
   offset: number;
 }
@@ -59,8 +60,8 @@ class Packed implements TarSink {
     if (base === undefined) return this.#rootEntry(header);
     const parent = this.#directory(parts);
     if (header.type === 'link') return this.#link(parent, base, header);
-    const { mode, uid, gid, size } = header;
-    const node: Node = { kind: kindOf(header), mode, uid, gid, size, offset: -1 };
+    const { mode, uid, gid, size, xattrs } = header;
+    const node: Node = { kind: kindOf(header), mode, uid, gid, size, xattrs, offset: -1 };
     if (node.kind === 'd') node.children = parent.children!.get(base)?.children ?? new Map();
     if (node.kind === 'l') node.target = decoded(header.linkname);
     if (node.kind === 'f') this.#file = node;
@@ -73,9 +74,9 @@ class Packed implements TarSink {
 
   done(): void {}
 
-  #rootEntry({ type, mode, uid, gid }: TarHeader): void {
+  #rootEntry({ type, mode, uid, gid, xattrs }: TarHeader): void {
     if (type !== 'directory') throw new Unclear();
-    Object.assign(this.root, { mode, uid, gid });
+    Object.assign(this.root, { mode, uid, gid, xattrs });
   }
 
   #directory(parts: readonly string[]): Node {
@@ -141,6 +142,7 @@ function listingOf(root: Node, bytesOf: (node: Node) => string): Listing {
     names: (directory) => [...at(directory)!.children!.keys()].sort(),
     target: (link) => at(link)!.target!,
     digest: (file) => bytesOf(at(file)!),
+    xattrs: (path) => at(path)!.xattrs,
   };
 }
 
