@@ -124,6 +124,7 @@ function outletOf(
       registry.delete(record);
       sessions.find(record.id)?.streams?.close();
       sessions.delete(record.id);
+      execs.containerRemoved(record.id);
       // Not from inside its own last step.
       queueMicrotask(() => reactor.remove('container', record.id));
     },

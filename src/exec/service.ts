@@ -46,6 +46,11 @@ interface Live {
   /** It runs, or will not any more. */
   begun: PromiseWithResolvers<void>;
   ended: PromiseWithResolvers<void>;
+}
+
+/** What is kept of one that has ended: its streams and its process would be a crowd in memory. */
+interface Ended {
+  record: ExecRecord;
   /** Calls its forgetting off. */
   keep: () => void;
 }
@@ -57,6 +62,7 @@ export interface StartOptions {
 export class Execs {
   #deps: ExecDeps;
   #live = new Map<string, Live>();
+  #ended = new Map<string, Ended>();
   #machine: typeof execMachine;
 
   constructor(deps: ExecDeps) {
@@ -102,27 +108,32 @@ export class Execs {
       process: undefined,
       begun: Promise.withResolvers(),
       ended: Promise.withResolvers(),
-      keep: () => {},
     });
     this.#deps.reactor.spawn('exec', id, this.#machine, { input: { record } });
     this.#deps.publish(container, `exec_create: ${config.command.join(' ')}`, { execID: id });
     return id;
   }
 
-  #get(id: string): Live {
-    const live =
-      this.#live.get(id) ?? [...this.#live.values()].find((each) => id.length >= 12 && each.record.id.startsWith(id));
-    if (!live) throw notFound(`No such exec instance: ${id}`);
-    return live;
+  inspect(id: string): ExecRecord {
+    const found = this.#live.get(id) ?? this.#ended.get(id) ?? this.#byPrefix(id);
+    if (!found) throw notFound(`No such exec instance: ${id}`);
+    return found.record;
   }
 
-  inspect(id: string): ExecRecord {
-    return this.#get(id).record;
+  #byPrefix(id: string): Live | Ended | undefined {
+    if (id.length < 12) return undefined;
+    return [...this.#live.values(), ...this.#ended.values()].find(({ record }) => record.id.startsWith(id));
+  }
+
+  #get(id: string): Live {
+    const live = this.#live.get(this.inspect(id).id);
+    if (!live) throw conflict(`exec command ${id} has already run`);
+    return live;
   }
 
   /** Throws what would refuse the start, before the connection is taken over. */
   check(id: string): ExecRecord {
-    const { record } = this.#get(id);
+    const record = this.inspect(id);
     this.#container(record.containerId);
     return record;
   }
@@ -134,7 +145,7 @@ export class Execs {
   }
 
   async start(id: string, options: StartOptions = {}): Promise<void> {
-    const { record } = this.#get(id);
+    const record = this.inspect(id);
     this.#container(record.containerId);
     const actor = this.#deps.reactor.get('exec', record.id);
     if (!actor) throw conflict(`exec command ${record.id} has already run`);
@@ -150,7 +161,7 @@ export class Execs {
 
   /** Starts it with a client's connection, until the process ends or the client detaches. */
   async serve(id: string, connection: Duplex, options: StartOptions = {}): Promise<void> {
-    const { exitCode } = this.#get(id).record;
+    const { exitCode } = this.inspect(id);
     if (exitCode !== null) throw conflict(`exec command ${id} has already run`);
     const attachment = this.attach(id);
     const served = attachment.serve(connection);
@@ -165,7 +176,9 @@ export class Execs {
   }
 
   async resize(id: string, size: { width: number; height: number }): Promise<void> {
-    const live = this.#get(id);
+    const record = this.inspect(id);
+    const live = this.#live.get(record.id);
+    if (!live) throw conflict(`exec ${record.id} is not running`);
     // A terminal's client tells its size as soon as it is connected; the process may be on its way yet.
     const late = new Promise<void>((resolve) => {
       const cancel = this.#deps.clock.after(BEGIN_MS, resolve);
@@ -190,6 +203,11 @@ export class Execs {
       if (record.containerId !== containerId) continue;
       if (this.#deps.reactor.get('exec', record.id)?.getSnapshot().matches('created')) this.#drop(record.id);
     }
+  }
+
+  /** The container is gone: nobody finds what it ran. */
+  containerRemoved(containerId: string): void {
+    for (const { record } of [...this.#ended.values()]) if (record.containerId === containerId) this.#forget(record.id);
   }
 
   /** A command with its output collected, for health checks. */
@@ -228,11 +246,10 @@ export class Execs {
   };
 
   stop(): void {
-    for (const live of this.#live.values()) {
-      live.keep();
-      live.streams.close();
-    }
+    for (const { streams } of this.#live.values()) streams.close();
+    for (const { keep } of this.#ended.values()) keep();
     this.#live.clear();
+    this.#ended.clear();
   }
 
   async #start({ record, consoleSize, send }: ExecWork): Promise<{ pid: number }> {
@@ -299,11 +316,14 @@ export class Execs {
   #over(id: string): void {
     queueMicrotask(() => this.#deps.reactor.remove('exec', id));
     const live = this.#live.get(id);
-    if (live) live.keep = this.#deps.clock.after(KEPT_MS, () => this.#forget(id));
+    this.#live.delete(id);
+    if (!live || !this.#deps.find(live.record.containerId)) return;
+    this.#ended.set(id, { record: live.record, keep: this.#deps.clock.after(KEPT_MS, () => this.#forget(id)) });
   }
 
   #forget(id: string): void {
-    this.#live.get(id)?.keep();
+    this.#ended.get(id)?.keep();
+    this.#ended.delete(id);
     this.#live.delete(id);
   }
 
