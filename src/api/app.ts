@@ -1,5 +1,4 @@
 /** The API as one function from requests to answers; it knows no sockets (server.ts has them). */
-import type { ServerResponse } from 'node:http';
 import { Hono, type MiddlewareHandler } from 'hono';
 import type { Logger } from 'pino';
 import type { Bus } from '../bus/bus.ts';
@@ -11,7 +10,7 @@ import type { Room } from '../reactor/room.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { Store } from '../store/port.ts';
 import { authorization } from './authz.ts';
-import { leavers, requestKey } from './connection.ts';
+import { leavers, outgoingOf, requestKey, setHeader } from './connection.ts';
 import type { Api, ApiContext, ApiEnv } from './context.ts';
 import { eventRoutes } from './routes/events.ts';
 import { pluginRoutes } from './routes/plugins.ts';
@@ -107,19 +106,15 @@ function request({ bus, clock, system }: AppParts): MiddlewareHandler<ApiEnv> {
   };
 }
 
-/** On the response itself where there is one: it spares each answer a Headers object. */
 function commonHeaders(c: ApiContext, server: string): void {
-  const outgoing = c.env?.outgoing as ServerResponse | undefined;
-  const set = (name: string, value: string): void =>
-    void (outgoing ? outgoing.setHeader(name, value) : c.header(name, value));
-  set('Api-Version', API_VERSION);
-  set('Ostype', 'linux');
-  set('Server', server);
+  setHeader(c, 'Api-Version', API_VERSION);
+  setHeader(c, 'Ostype', 'linux');
+  setHeader(c, 'Server', server);
 }
 
 function goneSignal(c: ApiContext): AbortSignal {
   const controller = new AbortController();
-  const outgoing = c.env?.outgoing as ServerResponse | undefined;
+  const outgoing = outgoingOf(c);
   if (!outgoing) leavers.set(requestKey(c), () => controller.abort());
   outgoing?.once('close', () => {
     if (!outgoing.writableFinished) controller.abort();

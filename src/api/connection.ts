@@ -1,5 +1,5 @@
 /** What the server knows of a request's connection beside the request itself. */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ApiContext } from './context.ts';
 
@@ -17,6 +17,15 @@ export const capturedBodies = new WeakMap<object, Buffer>();
 
 export const incomingOf = (c: ApiContext): IncomingMessage | undefined =>
   c.env?.incoming as IncomingMessage | undefined;
+
+export const outgoingOf = (c: ApiContext): ServerResponse | undefined => c.env?.outgoing as ServerResponse | undefined;
+
+/** On the response itself where there is one: it spares each answer a Headers object. */
+export function setHeader(c: ApiContext, name: string, value: string): void {
+  const outgoing = outgoingOf(c);
+  if (outgoing) outgoing.setHeader(name, value);
+  else c.header(name, value);
+}
 
 /** Stands for the request in the maps above, with a connection or without one. */
 export const requestKey = (c: ApiContext): object => incomingOf(c) ?? c.req.raw;

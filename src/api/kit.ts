@@ -6,6 +6,7 @@ import { type Filters, parseFilters } from './filters.ts';
 import { streamAnswer } from './stream.ts';
 
 export { bodyStream, jsonBody } from './body.ts';
+export { setHeader } from './connection.ts';
 export type { Api, ApiContext, ApiEnv, ApiVariables } from './context.ts';
 export { type Filters, matchesLabels } from './filters.ts';
 export { hijack } from './hijack.ts';

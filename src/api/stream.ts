@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { leavers, requestKey } from './connection.ts';
+import { leavers, outgoingOf, requestKey, setHeader } from './connection.ts';
 import type { ApiContext } from './context.ts';
 
 export const STDIN = 0;
@@ -47,10 +47,9 @@ export function streamAnswer(
   contentType: string,
   lastWords?: (error: unknown) => string,
 ): Response {
-  c.header('Content-Type', contentType);
-  const outgoing = c.env?.outgoing as ServerResponse | undefined;
+  setHeader(c, 'Content-Type', contentType);
+  const outgoing = outgoingOf(c);
   if (!outgoing) return c.body(webStream(source, () => leavers.get(requestKey(c))?.(), lastWords));
-  c.body(null, 200).headers.forEach((value, name) => outgoing.setHeader(name, value));
   outgoing.writeHead(200);
   void pump(outgoing, source, c.get('gone'), lastWords);
   return RESPONSE_ALREADY_SENT;

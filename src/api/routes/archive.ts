@@ -1,7 +1,7 @@
 /** /containers/{name}/archive, export and changes. */
 import type { Archives, PathStat } from '../../archive/service.ts';
 import { invalid } from '../../errors.ts';
-import { type Api, type ApiContext, bodyStream, byteStream, flag, isHead, text } from '../kit.ts';
+import { type Api, type ApiContext, bodyStream, byteStream, flag, isHead, setHeader, text } from '../kit.ts';
 
 const TAR = 'application/x-tar';
 
@@ -14,7 +14,7 @@ function pathOf(c: ApiContext): string {
 }
 
 const statHeader = (c: ApiContext, stat: PathStat): void =>
-  c.header('X-Docker-Container-Path-Stat', Buffer.from(JSON.stringify(stat)).toString('base64'));
+  setHeader(c, 'X-Docker-Container-Path-Stat', Buffer.from(JSON.stringify(stat)).toString('base64'));
 
 export function archiveRoutes(api: Api, archives: ArchiveBackend): void {
   api.get('/containers/:name{.+}/archive', async (c) => {
