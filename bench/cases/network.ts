@@ -50,6 +50,34 @@ async function storm(peer: Peer): Promise<{ rate: number; p99: number }> {
   return JSON.parse(stdout) as { rate: number; p99: number };
 }
 
+/**
+ * Megabytes a second of a large download: from one container to another, or through a published port from the host, at its
+ * own address and at its loopback.
+ */
+async function flow(peer: Peer, way: 'neighbour' | 'host' | 'loopback'): Promise<number> {
+  const ids = [
+    await created(peer, {
+      Cmd: ['sh', '-c', 'truncate -s 2G /tmp/big; exec httpd -f -p 80 -h /tmp'],
+      HostConfig: { PortBindings: { '80/tcp': [{ HostPort: '8080' }] } },
+    }),
+    await created(peer),
+  ];
+  for (const id of ids) await start(peer, id);
+  const { body } = await peer.call('GET', `/containers/${ids[0]}/json`);
+  const { NetworkSettings } = JSON.parse(body.toString()) as {
+    NetworkSettings: { Networks: { bridge: { IPAddress: string; Gateway: string } } };
+  };
+  const { IPAddress, Gateway } = NetworkSettings.Networks.bridge;
+  const place = { neighbour: IPAddress, host: `${Gateway}:8080`, loopback: '127.0.0.1:8080' }[way];
+  const from = way === 'neighbour' ? `/proc/${await pidOf(peer, ids[1]!)}/ns/net` : peer.netns;
+  const curl = ['curl', '-sS', '--retry', '9', '--retry-connrefused', '-o', '/dev/null', '-w', '%{speed_download}'];
+  const speeds: number[] = [];
+  for (let i = 0; i < 3; i++)
+    speeds.push(Number((await run('nsenter', [`--net=${from}`, ...curl, `http://${place}/big`])).stdout) / 1e6);
+  await removeAll(peer, ids);
+  return Math.max(...speeds);
+}
+
 export const networkCases: Case[] = [
   {
     name: 'network share of a start, bridge less host',
@@ -99,4 +127,17 @@ export const networkCases: Case[] = [
     rounds: 3,
     measure: async (peer) => (await storm(peer)).p99,
   },
+  ...(
+    [
+      ['from container to container', 'neighbour'],
+      ["through a published port, at the host's address", 'host'],
+      ['through a published port, at the loopback', 'loopback'],
+    ] as const
+  ).map(([title, way]): Case => ({
+    name: `bytes ${title}`,
+    unit: 'MB/s',
+    rate: true,
+    goal: '≥ 1 ×',
+    measure: (peer) => flow(peer, way),
+  })),
 ];

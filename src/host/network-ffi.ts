@@ -1,7 +1,7 @@
 /** Network namespaces and netlink sockets, through libc: setns(2), unshare(2), netlink(7). Namespaces are a thread's own. */
 import { closeSync } from 'node:fs';
 import koffi from 'koffi';
-import { check, isErrno, libc, socketCall, SyscallError } from './ffi.ts';
+import { check, libc, socketCall, SyscallError } from './ffi.ts';
 
 const CLONE_NEWNET = 0x40000000;
 const setnsCall = libc('int setns(int fd, int kind)');
@@ -49,29 +49,25 @@ export const netlinkReceive = (fd: number, data: Buffer): number =>
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
+const NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
 const IPPROTO_SCTP = 132;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
+const SOCKETS = { tcp: [1, 0], udp: [2, 0], sctp: [1, IPPROTO_SCTP] } as const;
 const bindCall = libc('int bind(int fd, const void *address, unsigned int length)');
 /**
- * A bound sctp(7) socket, which Node does not have; undefined where the kernel does not speak SCTP. Nobody listens at it: it
- * keeps others from the port. `address`: four bytes or sixteen; one of IPv6 leaves IPv4 alone.
+ * A socket in the calling thread's namespace, bound to an address (four bytes or sixteen; one of IPv6 leaves IPv4 alone) and a
+ * port (0: any). Nobody listens at it yet. See ip(7), ipv6(7), sctp(7).
  */
-export function bindSctp(address: Uint8Array, port: number): number | undefined {
+export function boundSocket(protocol: keyof typeof SOCKETS, address: Uint8Array, port: number): number {
   const v6 = address.length === 16;
   const family = v6 ? AF_INET6 : AF_INET;
   const name = Buffer.alloc(v6 ? 28 : 16);
   name.set(new Uint8Array(Uint16Array.of(family).buffer));
   name.writeUInt16BE(port, 2);
   name.set(address, v6 ? 8 : 4);
-  const fd = socketCall(family, SOCK_STREAM_CLOEXEC, IPPROTO_SCTP);
-  try {
-    check('socket', fd);
-  } catch (error) {
-    if (isErrno(error, 'EPROTONOSUPPORT', 'ESOCKTNOSUPPORT')) return undefined;
-    throw error;
-  }
+  const [type, number] = SOCKETS[protocol];
+  const fd = check('socket', socketCall(family, type | NONBLOCK_CLOEXEC, number));
   try {
     if (v6) check('setsockopt', setsockoptCall(fd, IPPROTO_IPV6, IPV6_V6ONLY, Buffer.of(1, 0, 0, 0), 4));
     check('bind', bindCall(fd, name, name.length));
@@ -80,4 +76,12 @@ export function bindSctp(address: Uint8Array, port: number): number | undefined 
     closeSync(fd);
     throw error;
   }
+}
+
+const getsocknameCall = libc('int getsockname(int fd, _Out_ uint8_t *address, _Inout_ unsigned int *length)');
+/** The port that a socket is bound to. */
+export function portOf(fd: number): number {
+  const name = Buffer.alloc(28);
+  check('getsockname', getsocknameCall(fd, name, [name.length]));
+  return name.readUInt16BE(2);
 }

@@ -8,6 +8,7 @@ import { mount, MS, umountIfMounted } from '../host/ffi.ts';
 import type { Clock } from '../lib/clock.ts';
 import { runTool } from '../lib/spawn.ts';
 import { parseSubnet, type Subnet } from './address.ts';
+import type { BoundPair } from './dns/server.ts';
 import type { LinkStep } from './netlink/steps.ts';
 import { LinkThread } from './netlink/thread.ts';
 import { SpareNamespaces } from './spare-namespaces.ts';
@@ -117,6 +118,11 @@ export class Links {
       }),
       nft && runTool('nsenter', [`--net=${netnsPath}`, 'nft', '-f', '-'], { deadline: DEADLINE_MS, input: nft }),
     ]);
+  }
+
+  /** Sockets in a namespace, which only a thread that goes there can open; they are this process's. */
+  bindInside(path: string, address: string): Promise<BoundPair> {
+    return this.#thread.run({ kind: 'bind', path, address });
   }
 
   /** Links of the host; what is gone already counts as removed. */

@@ -7,7 +7,8 @@ import { closeSync } from 'node:fs';
 import { createSocket, type RemoteInfo, type Socket as DatagramSocket } from 'node:dgram';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { DaemonError, internal } from '../errors.ts';
-import { bindSctp } from '../host/network-ffi.ts';
+import { isErrno } from '../host/ffi.ts';
+import { boundSocket } from '../host/network-ffi.ts';
 import { UndoStack } from '../lib/undo.ts';
 import { addressBytes, bracketed } from './address.ts';
 import { EPHEMERAL, hostAddresses, isDirect, type PortWish } from './ports.ts';
@@ -213,10 +214,13 @@ async function holdTcp(port: PublishedPort): Promise<() => Promise<void>> {
 
 /** Passes nothing on; where the kernel has no SCTP the port is held among our containers only. */
 function holdSctp(port: PublishedPort): () => Promise<void> {
-  const fd = bindSctp(addressBytes(port.hostIp), port.hostPort);
-  return async () => {
-    if (fd !== undefined) closeSync(fd);
-  };
+  try {
+    const fd = boundSocket('sctp', addressBytes(port.hostIp), port.hostPort);
+    return async () => closeSync(fd);
+  } catch (error) {
+    if (!isErrno(error, 'EPROTONOSUPPORT', 'ESOCKTNOSUPPORT')) throw error;
+    return async () => {};
+  }
 }
 
 async function holdUdp(port: PublishedPort): Promise<() => Promise<void>> {

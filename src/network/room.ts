@@ -70,6 +70,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
   const sandboxOf = (id: string): SandboxRecord | undefined => sandboxes.get(id);
   const upstreams = (sandbox: SandboxRecord): string[] => upstreamsOf(hostResolv, sandbox.request);
   const inside = new InsideServers({
+    bindInside: (path, address) => links.bindInside(path, address),
     newServer: (containerId) =>
       new DnsServer({ names, log, askerOf: () => sandboxes.askers.of(containerId, sandboxOf, upstreams) }),
   });

@@ -1,6 +1,6 @@
 /** A DNS server on the gateway's address of a network, where who asks is known by where the query comes from, or in the namespace of one container. */
-import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
-import { createServer, type Server, type Socket } from 'node:net';
+import { type BindOptions, createSocket, type Socket as DatagramSocket } from 'node:dgram';
+import { createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { decode, encode, type Packet } from 'dns-packet';
 import type { Logger } from 'pino';
 import { type Asker, decide, replyTo } from './answer.ts';
@@ -12,6 +12,13 @@ const PLAIN_LIMIT = 512;
 const TRUNCATED = 1 << 9;
 const IDLE_MS = 10_000;
 const CONNECTIONS = 256;
+const RECEIVE_BYTES = 1 << 20;
+
+/** Descriptors of two sockets that are bound to one port. */
+export interface BoundPair {
+  udp: number;
+  tcp: number;
+}
 
 export interface DnsServerDeps {
   names: Names;
@@ -34,7 +41,9 @@ export class DnsServer {
   async listen(address: string, wanted: number): Promise<number> {
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#bind(address, tries === 0 ? wanted : 0);
+        const type = address.includes(':') ? 'udp6' : 'udp4';
+        const there = { address, port: tries === 0 ? wanted : 0, exclusive: true };
+        return await this.#open(type, there, (port) => ({ host: address, port, exclusive: true }));
       } catch (error) {
         await this.close();
         if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries >= 8) throw error;
@@ -42,28 +51,39 @@ export class DnsServer {
     }
   }
 
-  async #bind(address: string, wanted: number): Promise<number> {
-    const udp = createSocket({ type: address.includes(':') ? 'udp6' : 'udp4', recvBufferSize: 1 << 20 });
+  /** Answers at IPv4 sockets that are bound already, and owns them from now. Returns their port. */
+  async adopt({ udp, tcp }: BoundPair): Promise<number> {
+    try {
+      return await this.#open('udp4', { fd: udp }, () => ({ fd: tcp }));
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  async #open(
+    type: 'udp4' | 'udp6',
+    there: BindOptions,
+    beside: (port: number) => ListenOptions | { fd: number },
+  ): Promise<number> {
+    const udp = createSocket({ type, recvBufferSize: RECEIVE_BYTES });
     this.#udp = udp;
     await new Promise<void>((resolve, reject) => {
       udp.once('error', reject);
-      udp.bind({ address, port: wanted, exclusive: true }, resolve);
+      udp.bind(there, resolve);
     });
     const { port } = udp.address();
     const tcp = createServer();
     this.#tcp = tcp;
     await new Promise<void>((resolve, reject) => {
       tcp.once('error', reject);
-      tcp.listen({ host: address, port, exclusive: true }, resolve);
+      tcp.listen(beside(port), resolve);
     });
-    this.serve(udp, tcp);
+    this.#serveBoth(udp, tcp);
     return port;
   }
 
-  /** Answers at sockets that are bound already. */
-  serve(udp: DatagramSocket, tcp: Server): void {
-    this.#udp = udp;
-    this.#tcp = tcp;
+  #serveBoth(udp: DatagramSocket, tcp: Server): void {
     const failed = (error: Error): void => this.#deps.log.warn({ err: error }, 'DNS socket');
     udp.removeAllListeners('error').on('error', failed);
     tcp.removeAllListeners('error').on('error', failed);

@@ -2,28 +2,46 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { isErrno, mount, MS } from '../../host/ffi.ts';
-import { enterNetworkNamespace, linkIndex, newNetworkNamespace } from '../../host/network-ffi.ts';
+import { boundSocket, enterNetworkNamespace, linkIndex, newNetworkNamespace, portOf } from '../../host/network-ffi.ts';
 import { addressBytes } from '../address.ts';
+import type { BoundPair } from '../dns/server.ts';
 import * as nl from './message.ts';
 import { NetlinkSocket } from './socket.ts';
 import type { LinkStep, LinkTask } from './steps.ts';
 
-export function runLinkTask(task: LinkTask): void {
+const BIND_TRIES = 8;
+
+export function runLinkTask(task: LinkTask): unknown {
   if (task.kind === 'namespace') return makeNamespace(task.path, task.ipv6);
+  if (task.kind === 'bind') return within(task.path, () => bindPair(addressBytes(task.address)));
   runSteps(task.host);
   const { inside } = task;
-  if (!inside) return;
-  const fd = openSync(inside.path, 'r');
+  if (!inside) return undefined;
+  return within(inside.path, () => {
+    for (const [path, value] of Object.entries(inside.sysctls)) writeFileSync(`/proc/sys/${path}`, value);
+    runSteps(inside.steps);
+  });
+}
+
+function within<T>(path: string, work: () => T): T {
+  const fd = openSync(path, 'r');
   try {
-    elsewhere(
-      () => enterNetworkNamespace(fd),
-      () => {
-        for (const [path, value] of Object.entries(inside.sysctls)) writeFileSync(`/proc/sys/${path}`, value);
-        runSteps(inside.steps);
-      },
-    );
+    return elsewhere(() => enterNetworkNamespace(fd), work);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** The port that the kernel gives for datagrams is nearly always free for streams too. */
+function bindPair(address: Uint8Array): BoundPair {
+  for (let tries = 0; ; tries++) {
+    const udp = boundSocket('udp', address, 0);
+    try {
+      return { udp, tcp: boundSocket('tcp', address, portOf(udp)) };
+    } catch (error) {
+      closeSync(udp);
+      if (!isErrno(error, 'EADDRINUSE') || tries >= BIND_TRIES) throw error;
+    }
   }
 }
 
@@ -44,12 +62,12 @@ function makeNamespace(path: string, ipv6: boolean): void {
 }
 
 /** The thread comes back to its own namespace whatever happens. */
-function elsewhere(go: () => void, work: () => void): void {
+function elsewhere<T>(go: () => void, work: () => T): T {
   const own = openSync('/proc/thread-self/ns/net', 'r');
   try {
     go();
     try {
-      work();
+      return work();
     } finally {
       comeBack(own);
     }

@@ -1,4 +1,4 @@
-/** What is done to links, as data: made from records by link-script.ts, carried out by run.ts. Names are as ip-link(8) has them. */
+/** What is done to links and in namespaces, as data: made from records by link-script.ts, carried out by run.ts. Names are as ip-link(8) has them. */
 
 export type LinkStep =
   | {
@@ -19,7 +19,16 @@ export type LinkStep =
   /** What is gone already is no failure. */
   | { kind: 'delete'; link: string };
 
+/** Of one port, in the namespace at `path`: descriptors that are the whole process's. */
+export interface BindTask {
+  kind: 'bind';
+  path: string;
+  /** IPv4. */
+  address: string;
+}
+
 export type LinkTask =
+  | BindTask
   | {
       /** A new network namespace, bind mounted on a file that is there. */
       kind: 'namespace';

@@ -3,17 +3,20 @@ import { Piscina } from 'piscina';
 import { internal } from '../../errors.ts';
 import { withDeadline } from '../../lib/deadline.ts';
 import { workerFile } from '../../lib/worker-file.ts';
-import type { LinkTask } from './steps.ts';
+import type { BoundPair } from '../dns/server.ts';
+import type { BindTask, LinkTask } from './steps.ts';
 
 const DEADLINE_MS = 15_000;
 const IDLE_MS = 60_000;
 
 export class LinkThread {
-  #pool: Piscina<LinkTask, void> | undefined;
+  #pool: Piscina<LinkTask, unknown> | undefined;
 
   /** Fails with what the kernel said; a task that is not done in time is given up with its thread. */
-  async run(task: LinkTask): Promise<void> {
-    this.#pool ??= new Piscina<LinkTask, void>({
+  run(task: BindTask): Promise<BoundPair>;
+  run(task: Exclude<LinkTask, BindTask>): Promise<void>;
+  async run(task: LinkTask): Promise<unknown> {
+    this.#pool ??= new Piscina<LinkTask, unknown>({
       filename: workerFile('network/netlink/worker.ts'),
       minThreads: 0,
       maxThreads: 1,
@@ -21,7 +24,7 @@ export class LinkThread {
     });
     const pool = this.#pool;
     try {
-      await withDeadline('setting up links', DEADLINE_MS, undefined, (signal) => pool.run(task, { signal }));
+      return await withDeadline('setting up links', DEADLINE_MS, undefined, (signal) => pool.run(task, { signal }));
     } catch (error) {
       throw internal(`network: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }

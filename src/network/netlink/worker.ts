@@ -2,4 +2,4 @@
 import { runLinkTask } from './run.ts';
 import type { LinkTask } from './steps.ts';
 
-export default (task: LinkTask): void => runLinkTask(task);
+export default (task: LinkTask): unknown => runLinkTask(task);
