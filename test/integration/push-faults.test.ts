@@ -71,6 +71,36 @@ describe('a push', () => {
     expect((await machine.push(name)).at(-1)).toHaveProperty('aux.Digest', built.manifest.digest);
   });
 
+  it('sends layers side by side, and no more at a time than it may', async () => {
+    const layers = await Promise.all([1, 2, 3].map((n) => tarOf([{ name: `n${n}`, content: randomBytes(1000) }])));
+    const several = buildImage({ layers });
+    const first = source.image;
+    source.image = several;
+    const narrow = await testTransfers({ config: { maxConcurrentUploads: 2 } });
+    const isLayer = (url: string): boolean =>
+      several.layers.some(({ digest }) => url.includes(encodeURIComponent(digest)));
+    const held: (() => void)[] = [];
+    let [left, most] = [layers.length, 0];
+    // Answered only when as many are on their way as may be.
+    target.intercept = accepting((request, response) => {
+      if (request.method !== 'PUT' || !isLayer(request.url)) return false;
+      most = Math.max(
+        most,
+        held.push(() => response.writeHead(201).end()),
+      );
+      if (held.length === Math.min(2, left)) left -= held.splice(0).map((answer) => answer()).length;
+    });
+    try {
+      const { image } = await narrow.pull(`${source.host}/image`);
+      await narrow.catalog.tag(image.id, name);
+      await narrow.push(name);
+      expect([left, most]).toEqual([0, 2]);
+    } finally {
+      source.image = first;
+      await narrow.dispose();
+    }
+  });
+
   it('is forbidden in the words of the registry', async () => {
     target.intercept = accepting((request, response) => {
       if (request.method !== 'POST') return false;

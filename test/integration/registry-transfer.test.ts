@@ -25,25 +25,29 @@ import { testTransfers } from '../support/transfers.ts';
 
 const auth = { username: USER, password: PASSWORD };
 const short = (digest: string): string => digest.slice(7, 19);
+const manifestOf = async (registry: TestRegistry, reference: string) =>
+  JSON.parse((await manifestBytes(registry, reference)).toString());
 
 let plain: TestRegistry;
 let secret: TestRegistry;
-/** Each with one of the two. */
+/** Each with one of the two, and one that talks only to whose certificate it knows. */
 let withPasswords: TestRegistry;
 let withTls: TestRegistry;
+let knowing: TestRegistry;
 let machine: Awaited<ReturnType<typeof testTransfers>>;
 
 beforeAll(async () => {
-  [plain, secret, withPasswords, withTls, machine] = await Promise.all([
+  [plain, secret, withPasswords, withTls, knowing, machine] = await Promise.all([
     startRegistry(),
     startRegistry({ tls: true, htpasswd: true }),
     startRegistry({ htpasswd: true }),
     startRegistry({ tls: true }),
+    startRegistry({ tls: true, clientCertificate: true }),
     testTransfers(),
   ]);
 });
 afterAll(() =>
-  Promise.all([plain, secret, withPasswords, withTls].map((each) => each.stop()).concat(machine.dispose())),
+  Promise.all([plain, secret, withPasswords, withTls, knowing].map((each) => each.stop()).concat(machine.dispose())),
 );
 
 describe('pull', () => {
@@ -144,12 +148,12 @@ describe('pull', () => {
 
   it('is one transfer for all who ask at the same time, and ends with the last who leaves', async () => {
     await pushBusybox(plain, 'shared:latest', {
-      layers: (await oddLayers()).slice(0, 1),
-      config: { Labels: { shared: '' } },
+      layers: [await tarOf([{ name: 'shared', content: randomBytes(1000) }])],
     });
     const reference = `${plain.host}/shared`;
     const before = machine.deps.events('image').length;
     const leaving = new AbortController();
+    const layer = short((await manifestOf(plain, 'shared:latest')).layers[0].digest);
     const pulls = [
       machine.pull(reference),
       machine.pull(reference, { signal: leaving.signal }),
@@ -159,7 +163,16 @@ describe('pull', () => {
     leaving.abort();
     const [first, left, third] = await Promise.allSettled(pulls);
     expect(left).toMatchObject({ status: 'rejected', reason: { kind: 'cancelled' } });
-    expect([first!.status, third!.status]).toEqual(['fulfilled', 'fulfilled']);
+    for (const pull of [first!, third!]) {
+      const { statuses } = (pull as PromiseFulfilledResult<Awaited<(typeof pulls)[0]>>).value;
+      expect(statuses).toEqual(
+        expect.arrayContaining([
+          'latest: Pulling from shared',
+          `${layer}: Download complete`,
+          `${layer}: Pull complete`,
+        ]),
+      );
+    }
     expect(machine.deps.events('image').slice(before)).toEqual(['pull']);
     const alone = new AbortController();
     const cancelled = machine.pull(`${plain.host}/some/odd:1`, { signal: alone.signal });
@@ -188,6 +201,7 @@ describe('an image', () => {
     ['with passwords', () => withPasswords, 'oci'],
     ['with TLS', () => withTls, 'docker'],
     ['with TLS and passwords', () => secret, 'oci'],
+    ['with TLS that asks for a certificate', () => knowing, 'docker'],
   ])('goes to a registry %s and comes back, every byte of it', async (door, registryOf, format) => {
     const registry = registryOf();
     const labels = { config: { Labels: { door } }, format };
@@ -197,6 +211,7 @@ describe('an image', () => {
     const far = await testTransfers();
     const near = await testTransfers();
     try {
+      if (registry.client) await expect(far.pull(reference)).rejects.toThrow();
       if (registry.ca) for (const one of [far, near]) await one.trust(registry);
       if (user) await expect(far.pull(reference)).rejects.toThrow('no basic auth credentials');
       const { image } = await far.pull(reference, { auth: user });

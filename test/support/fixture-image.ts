@@ -124,8 +124,8 @@ export function imageOf(
 
 const agents = new Map<string, Dispatcher>();
 
-function agentOf({ ca = '' }: TestRegistry): Dispatcher {
-  const agent = agents.get(ca) ?? new Agent({ connect: { ca: ca || undefined }, keepAliveTimeout: 1000 });
+function agentOf({ ca = '', client }: TestRegistry): Dispatcher {
+  const agent = agents.get(ca) ?? new Agent({ connect: { ca: ca || undefined, ...client }, keepAliveTimeout: 1000 });
   agents.set(ca, agent);
   return agent;
 }

@@ -11,8 +11,12 @@ export interface RegistryOptions {
   tls?: boolean;
   /** Asks for `USER`/`PASSWORD` by basic authentication. */
   htpasswd?: boolean;
+  /** With TLS: it talks only to who shows its own certificate. */
+  clientCertificate?: boolean;
   /** Path of a network namespace, such as /run/netns/x, in whose loopback it listens; without, the test's own. */
   netns?: string;
+  /** Where it listens in that namespace. */
+  address?: string;
 }
 
 export interface TestRegistry {
@@ -22,6 +26,8 @@ export interface TestRegistry {
   url: string;
   /** PEM of the certificate, which is its own authority. */
   ca?: string;
+  /** What it wants to see of a client, PEM. */
+  client?: { cert: string; key: string };
   /** Authorization header where one is needed. */
   authorization?: string;
   directory: string;
@@ -42,8 +48,10 @@ function makeCertificate(directory: string): void {
   if (made.status !== 0) throw new Error(`openssl: ${made.stderr.toString()}`);
 }
 
-function configuration(directory: string, options: RegistryOptions): string {
-  const tls = options.tls ? { certificate: join(directory, 'cert.pem'), key: join(directory, 'key.pem') } : undefined;
+function configuration(directory: string, options: RegistryOptions, address: string): string {
+  const [certificate, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
+  const clients = options.clientCertificate ? { clientcas: [certificate] } : {};
+  const tls = options.tls ? { certificate, key, ...clients } : undefined;
   return JSON.stringify({
     version: '0.1',
     log: { level: 'info', accesslog: { disabled: true } },
@@ -53,7 +61,7 @@ function configuration(directory: string, options: RegistryOptions): string {
       maintenance: { uploadpurging: { enabled: false } },
     },
     ...(options.htpasswd ? { auth: { htpasswd: { realm: 'test', path: join(directory, 'htpasswd') } } } : {}),
-    http: { addr: '127.0.0.1:0', secret: 'test', ...(tls ? { tls } : {}) },
+    http: { addr: `${address}:0`, secret: 'test', ...(tls ? { tls } : {}) },
   });
 }
 
@@ -66,7 +74,7 @@ function serve(file: string, netns: string | undefined): Promise<{ child: ChildP
     let said = '';
     const listen = (chunk: Buffer): void => {
       if (said.length < 1 << 16) said += chunk.toString();
-      const port = /listening on 127\.0\.0\.1:(\d+)/.exec(said)?.[1];
+      const port = /listening on [\d.]+:(\d+)/.exec(said)?.[1];
       if (port) resolve({ child, port: Number(port) });
     };
     child.stdout!.on('data', listen);
@@ -87,15 +95,21 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
   const directory = mkdtempSync(join(tmpdir(), 'registry-'));
   writeFileSync(join(directory, 'htpasswd'), HTPASSWD);
   if (options.tls) makeCertificate(directory);
-  const file = join(directory, 'config.yml');
-  writeFileSync(file, configuration(directory, options));
-  const own = await serve(file, undefined);
-  const inside = options.netns ? await serve(file, options.netns) : undefined;
+  const address = options.address ?? '127.0.0.1';
+  const serveAt = (at: string, netns?: string): ReturnType<typeof serve> => {
+    const file = join(directory, `config-${at}.yml`);
+    writeFileSync(file, configuration(directory, options, at));
+    return serve(file, netns);
+  };
+  const own = await serveAt('127.0.0.1');
+  const inside = options.netns ? await serveAt(address, options.netns) : undefined;
+  const pem = (name: string): string => readFileSync(join(directory, name), 'utf8');
   return {
-    host: `127.0.0.1:${(inside ?? own).port}`,
+    host: inside ? `${address}:${inside.port}` : `127.0.0.1:${own.port}`,
     url: `${options.tls ? 'https' : 'http'}://127.0.0.1:${own.port}`,
     directory,
-    ...(options.tls ? { ca: readFileSync(join(directory, 'cert.pem'), 'utf8') } : {}),
+    ...(options.tls ? { ca: pem('cert.pem') } : {}),
+    ...(options.clientCertificate ? { client: { cert: pem('cert.pem'), key: pem('key.pem') } } : {}),
     ...(options.htpasswd ? { authorization: `Basic ${Buffer.from(`${USER}:${PASSWORD}`).toString('base64')}` } : {}),
     async stop() {
       await Promise.all([own, inside].map((server) => server && ended(server.child)));

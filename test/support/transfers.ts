@@ -30,10 +30,13 @@ export async function testTransfers(
     ...store,
     deps,
     transfers,
-    /** Trusts the certificate of a registry. */
+    /** Trusts the certificate of a registry, and has the one that it wants to see. */
     async trust(registry: TestRegistry): Promise<void> {
-      await mkdir(join(certificates, registry.host));
-      await writeFile(join(certificates, registry.host, 'ca.crt'), registry.ca!);
+      const folder = join(certificates, registry.host);
+      await mkdir(folder);
+      await writeFile(join(folder, 'ca.crt'), registry.ca!);
+      for (const [name, text] of Object.entries(registry.client ?? {}))
+        await writeFile(join(folder, `client.${name}`), text);
     },
     async pull(
       reference: string,

@@ -1,4 +1,5 @@
 /** Kills a daemon at a chosen fact, starts it again, and asks what is true. */
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { expect } from 'vitest';
 import type { AnyStateMachine, AnyStateNode } from 'xstate';
@@ -173,10 +174,12 @@ export async function removeAll(daemon: TestDaemon): Promise<void> {
   expect(json.Containers).toEqual({});
 }
 
-/** A stopped daemon without containers has left nothing. */
+/** A stopped daemon without containers has left nothing, and what its image store has is whole. */
 export async function expectNothingLeft(daemon: TestDaemon): Promise<void> {
   await removeAll(daemon);
   expect(await daemon.terminate()).toBe(0);
   let found: string[] = [];
   await eventually(() => (found = leaks(daemon)).length === 0).catch(() => expect(found).toEqual([]));
+  const checked = spawnSync('bin/reactord', ['fsck', daemon.dataRoot], { encoding: 'utf8' });
+  expect(checked.stdout + checked.stderr).toContain('clean');
 }
