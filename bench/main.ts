@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [--rounds N] [--peers reactord,dockerd] [case …]`: measures us beside dockerd on this machine, alternating, in one run.
+ * `npm run bench -- [--rounds N] [--peers reactord,dockerd,podman] [case …]`: measures us beside dockerd, and podman, on this machine, alternating, in one run.
  * Prints a table of medians and ratios, and writes bench-result.json (path by --out).
  */
 import { execFileSync } from 'node:child_process';

@@ -94,9 +94,25 @@ export async function answering(socket: string, child: ChildProcess, within = 30
   }
 }
 
-type Launch = (directory: string, socket: string) => { command: string[]; env: Record<string, string>; match: RegExp };
+interface Launched {
+  command: string[];
+  env: Record<string, string>;
+  /** What its processes are called. */
+  match: RegExp;
+  /** What its users type instead of `docker`. */
+  cli?: string[];
+}
 
-const reactord: Launch = (directory, socket) => ({
+interface Place {
+  directory: string;
+  socket: string;
+  /** The registry's name and port. */
+  registry: string;
+}
+
+type Launch = (place: Place) => Launched;
+
+const reactord: Launch = ({ directory, socket }) => ({
   command: [
     join(repository, 'bin/reactord'),
     ...['-H', `unix://${socket}`, '--data-root', join(directory, 'data'), '--exec-root', join(directory, 'run')],
@@ -106,7 +122,7 @@ const reactord: Launch = (directory, socket) => ({
   match: /dist\/main\.mjs/,
 });
 
-const dockerd: Launch = (directory, socket) => ({
+const dockerd: Launch = ({ directory, socket }) => ({
   command: [
     process.env.BENCH_DOCKERD ?? 'dockerd',
     ...['-H', `unix://${socket}`, '--data-root', join(directory, 'data'), '--exec-root', join(directory, 'run')],
@@ -117,7 +133,27 @@ const dockerd: Launch = (directory, socket) => ({
   match: /dockerd|containerd(?!-shim)/,
 });
 
-const launches: Record<string, Launch> = { reactord, dockerd };
+/** Its service answers the API; its own CLI does without. */
+function podman({ directory, socket, registry }: Place): Launched {
+  const settings = join(directory, 'containers.conf');
+  const registries = join(directory, 'registries.conf');
+  const network = `network_backend = "netavark"\nnetwork_config_dir = "${join(directory, 'networks')}"`;
+  // Its own default is the most that the kernel has, which not everybody may ask for.
+  const limits = 'default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]';
+  const engine = 'cgroup_manager = "cgroupfs"\nevents_logger = "file"';
+  writeFileSync(settings, `[containers]\n${limits}\n[engine]\n${engine}\n[network]\n${network}\n`);
+  writeFileSync(registries, `[[registry]]\nlocation = "${registry}"\ninsecure = true\n`);
+  const roots = ['--root', join(directory, 'data'), '--runroot', join(directory, 'run')];
+  const cli = ['podman', ...roots, '--storage-driver', 'overlay', '--runtime', 'runc'];
+  return {
+    command: [...cli, 'system', 'service', '--time=0', `unix://${socket}`],
+    env: { CONTAINERS_CONF: settings, CONTAINERS_REGISTRIES_CONF: registries },
+    match: /^podman|conmon/,
+    cli,
+  };
+}
+
+const launches: Record<string, Launch> = { reactord, dockerd, podman };
 
 export async function startPeer(
   name: string,
@@ -126,8 +162,9 @@ export async function startPeer(
   const directory = mkdtempSync(join(tmpdir(), `bench-${name}-`));
   const socket = join(directory, 'docker.sock');
   mkdirSync(join(directory, 'cli'));
+  writeFileSync(join(directory, 'cli/config.json'), '{}');
   writeFileSync(join(directory, 'daemon.json'), '{}');
-  const launch = launches[name]!(directory, socket);
+  const launch = launches[name]!({ directory, socket, registry: images.image.split('/')[0]! });
   let child: ChildProcess;
   const start = async (): Promise<void> => {
     const log = openSync(join(directory, 'log'), 'a');
@@ -153,6 +190,7 @@ export async function startPeer(
   await start();
   const env = {
     ...process.env,
+    ...launch.env,
     DOCKER_HOST: `unix://${socket}`,
     DOCKER_CONFIG: join(directory, 'cli'),
     DOCKER_BUILDKIT: '0',
@@ -166,7 +204,9 @@ export async function startPeer(
     directory,
     ...images,
     docker(...args) {
-      const done = spawnSync('docker', args, { env, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 30 });
+      const [file, ...before] = launch.cli ? ['nsenter', `--net=${images.netns}`, ...launch.cli] : ['docker'];
+      const options = { env, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 30 } as const;
+      const done = spawnSync(file!, [...before, ...args], options);
       if (done.status !== 0) throw new Error(`${name}: docker ${args.join(' ')}: ${done.stderr}`);
       return done.stdout.trim();
     },
@@ -192,6 +232,6 @@ export async function startPeer(
       rmSync(directory, { recursive: true, force: true });
     },
   };
-  peer.version = peer.docker('version', '--format', '{{.Server.Version}}');
+  peer.version = JSON.parse((await peer.call('GET', '/version')).body.toString()).Version;
   return peer;
 }
