@@ -4,13 +4,14 @@ import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { expectSameHeap, heap, HEAP_OPTIONS } from './support/heap.ts';
 import { expectNothingLeft, removeAll } from './support/kill.ts';
 import { usage } from './support/usage.ts';
 import { all, tell } from './support/table.ts';
 
 let daemon: TestDaemon;
 beforeAll(async () => {
-  daemon = await startDaemon();
+  daemon = await startDaemon({ env: { NODE_OPTIONS: HEAP_OPTIONS } });
 });
 afterAll(() => daemon?.stop());
 
@@ -21,7 +22,7 @@ describe('execs whose container is killed', () => {
   it('end, each once; no client hangs; the descriptors come back', async () => {
     const rounds = Number(process.env.DRILL_ROUNDS ?? (all ? 20 : 2));
     const crowd = all ? 500 : 40;
-    const before = { descriptors: 0, memory: 0 };
+    const before = { descriptors: 0, memory: 0, heap: 0 };
     const kills: number[] = [];
     for (let round = 0; round < rounds; round++) {
       daemon.ok('run', '-d', '--name', 'host', daemon.image, 'sleep', '1000');
@@ -63,17 +64,19 @@ describe('execs whose container is killed', () => {
       expect(new Set(told).size).toBe(told.length);
       await removeAll(daemon);
       // The first rounds fill what is kept for the next: compiled code, caches, the journal's pages.
-      if (round === Math.floor(rounds / 4)) Object.assign(before, { descriptors: descriptors(), memory: megabytes() });
+      if (round === Math.floor(rounds / 4))
+        Object.assign(before, { descriptors: descriptors(), memory: megabytes(), heap: await heap(daemon) });
     }
     await eventually(() => descriptors() <= before.descriptors * 1.05 + 2, { what: 'the descriptors come back' });
+    const after = await expectSameHeap(daemon, before.heap);
     expect(megabytes()).toBeLessThan(before.memory * 1.5);
     tell({
       drill: 7,
       what: 'Concurrent execs while init is killed',
       cases: rounds * crowd,
       outcome:
-        'no hung client, each exit told at most once, descriptors back; the kill itself is told to who asked for it',
-      figures: `${rounds} rounds of ${crowd}, half of them running and half waiting for their start; the longest kill ${Math.max(...kills)} ms; memory ${before.memory} → ${megabytes()} MB`,
+        'no hung client, each exit told at most once, descriptors and heap back within 5 %; the kill itself is told to who asked for it',
+      figures: `${rounds} rounds of ${crowd}, half of them running and half waiting for their start; the longest kill ${Math.max(...kills)} ms; heap ${before.heap.toFixed(1)} → ${after.toFixed(1)} MB, memory ${before.memory} → ${megabytes()} MB`,
       where: ['test/drills/crowds.test.ts'],
     });
   }, 1_800_000);
@@ -141,7 +144,7 @@ describe('readers that stall or vanish', () => {
     // One container floods; a reader of another, and of this one, must not notice the crowd.
     daemon.ok('run', '-d', '--name', 'flood', daemon.image, 'sh', '-c', flood);
     daemon.ok('run', '-d', '--name', 'calm', daemon.image, 'sh', '-c', script);
-    const before = { fds: descriptors(), memory: megabytes() };
+    const before = { fds: descriptors(), heap: await heap(daemon), memory: megabytes() };
     const requests = [
       'GET /containers/flood/logs?follow=1&stdout=1',
       'POST /containers/flood/attach?stream=1&stdout=1',
@@ -190,12 +193,13 @@ describe('readers that stall or vanish', () => {
       what: 'the descriptors come back',
     });
     await removeAll(daemon);
+    const after = await expectSameHeap(daemon, before.heap);
     tell({
       drill: 8,
       what: 'Attach, logs and events readers that stall or vanish',
       cases: crowd,
-      outcome: 'bounded memory, others unaffected, descriptors back',
-      figures: `${crowd} readers, ${peak - before.memory} MB more at most, ${each} KB for each`,
+      outcome: 'bounded memory, others unaffected, descriptors and heap back within 5 %',
+      figures: `${crowd} readers, ${peak - before.memory} MB more at most, ${each} KB for each; heap ${before.heap.toFixed(1)} → ${after.toFixed(1)} MB`,
       where: ['test/drills/crowds.test.ts'],
     });
   }, 600_000);
