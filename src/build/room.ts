@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import type { StepRunner } from '../container/port.ts';
 import type { ImageStore, RootfsStore } from '../image/port.ts';
 import type { Catalog } from '../image/store-port.ts';
-import { runTool } from '../lib/spawn.ts';
 import type { Networks } from '../network/port.ts';
 import type { Room, RoomDeps } from '../reactor/room.ts';
 import { buildRoutes } from '../api/routes/build.ts';
@@ -19,17 +18,6 @@ export interface BuildRoomDeps extends RoomDeps {
   catalog: Catalog;
   steps: StepRunner;
   networks: Networks;
-}
-
-const IP_DEADLINE_MS = 5_000;
-
-/** The host as containers on the default bridge reach it. A bridge without containers is up, but not among Node's interfaces. */
-async function hostGateway({ hostGatewayIps, bridge }: RoomDeps['config']): Promise<string | undefined> {
-  if (hostGatewayIps.length) return hostGatewayIps[0];
-  const device = bridge || 'docker0';
-  const options = { deadline: IP_DEADLINE_MS, accept: [0, 1] };
-  const { stdout } = await runTool('ip', ['-4', '-o', 'addr', 'show', 'dev', device], options);
-  return /\binet (\d+\.\d+\.\d+\.\d+)\//.exec(stdout)?.[1];
 }
 
 export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { builds: Builds; buildkit: BuildKit }> {
@@ -51,7 +39,7 @@ export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { bui
   });
   const buildkit = new BuildKit(builds, {
     directory: join(config.dataRoot, 'builder'),
-    hostGateway: () => hostGateway(config),
+    hostGateway: async () => deps.networks.hostGateways()[0],
     allowed: config.builder,
   });
   // What builds of the last life left is taken away before the first of this one begins: it would lose its own files to that.

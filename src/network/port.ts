@@ -87,6 +87,8 @@ export interface Networks {
   rename(containerId: string, name: string): void;
   /** The legacy links of a running container are others now. */
   relink(request: SandboxRequest): Promise<void>;
+  /** Addresses that `host-gateway` stands for. */
+  hostGateways(): string[];
 }
 
 /** Told to the networks by the containers: who could be on a network while it does not run. */

@@ -17,7 +17,7 @@ import { type Reach, explainReach } from './reach.ts';
 import { NETWORKS, type NetworkRecord, type SandboxRecord, SANDBOXES } from './record.ts';
 import { NetworkRegistry } from './registry.ts';
 import { Reservations } from './reservations.ts';
-import { hostResolvConf } from './sandbox-files.ts';
+import { hostGateways, hostResolvConf } from './sandbox-files.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { type NetworkService, networkService } from './service.ts';
 
@@ -233,6 +233,7 @@ export async function createNetworkRoom(deps: RoomDeps & { users: NetworkUsers }
     },
     rename: (containerId, name) => sandboxes.rename(containerId, name),
     relink: (request) => sandboxes.relink(request),
+    hostGateways: () => hostGateways({ config, registry }),
   };
 
   return {

@@ -48,6 +48,16 @@ export async function hostResolvConf(): Promise<ResolvConf> {
   return parseResolvConf(await readFile('/run/systemd/resolve/resolv.conf', 'utf8').catch(() => ''));
 }
 
+/** What `host-gateway` stands for: the host as containers on the default bridge reach it. */
+export function hostGateways({ config, registry }: Pick<SandboxFilesDeps, 'config' | 'registry'>): string[] {
+  if (config.hostGatewayIps.length) return [...config.hostGatewayIps];
+  const bridge = registry.all().find((record) => record.name === 'bridge');
+  return (bridge?.pools ?? [])
+    .map((pool) => pool.gateway)
+    .filter(Boolean)
+    .slice(0, 1);
+}
+
 export interface SandboxFilesDeps {
   config: Config;
   registry: NetworkRegistry;
@@ -83,19 +93,8 @@ export class SandboxFiles {
     return sandbox.request.extraHosts.flatMap((entry) => {
       const extra = parseExtraHost(entry);
       if (extra?.address !== 'host-gateway') return extra ? [extra] : [];
-      return this.#hostGateways().map((address) => ({ name: extra.name, address }));
+      return hostGateways(this.#deps).map((address) => ({ name: extra.name, address }));
     });
-  }
-
-  /** What `host-gateway` stands for. */
-  #hostGateways(): string[] {
-    const { config, registry } = this.#deps;
-    if (config.hostGatewayIps.length) return [...config.hostGatewayIps];
-    const bridge = registry.all().find((record) => record.name === 'bridge');
-    return (bridge?.pools ?? [])
-      .map((pool) => pool.gateway)
-      .filter(Boolean)
-      .slice(0, 1);
   }
 
   #hosts(sandbox: SandboxRecord): string {

@@ -121,6 +121,7 @@ export function fakeNetworks(calls: Calls, deps: TestDeps): Networks {
     resolve: (network) => ({ id: network, name: network, driver: 'bridge' }),
     rename: () => {},
     relink: async () => {},
+    hostGateways: () => [],
   };
 }
 
