@@ -9,7 +9,7 @@ import type { MiddlewareHandler } from 'hono';
 import { forbidden, internal, invalid } from '../errors.ts';
 import { withDeadline } from '../lib/deadline.ts';
 import { readBody } from './body.ts';
-import { capturedBodies, incomingOf, requestKey } from './connection.ts';
+import { capturedBodies, incomingOf, permits, requestKey } from './connection.ts';
 import type { ApiContext, ApiEnv } from './context.ts';
 
 const SOCKETS = '/run/docker/plugins';
@@ -31,13 +31,18 @@ export function authorization(plugins: readonly string[]): MiddlewareHandler<Api
   return async (c, next) => {
     const asked = await describeRequest(c);
     for (const plugin of plugins) judge(plugin, await ask(plugin, 'AuthZPlugin.AuthZReq', asked, c.get('gone')));
-    await next();
-    // Streams and taken connections are under way by now; only an answer that is still ours can be held back.
-    if (c.res.headers.has('x-hono-already-sent')) return;
-    const answer = await describeResponse(c, asked);
     // The last plugin to see the request is the first to see its answer.
-    for (const plugin of plugins.toReversed())
-      judge(plugin, await ask(plugin, 'AuthZPlugin.AuthZRes', answer, c.get('gone')));
+    const judgeAnswer = async (answer: object): Promise<void> => {
+      for (const plugin of plugins.toReversed())
+        judge(plugin, await ask(plugin, 'AuthZPlugin.AuthZRes', { ...asked, ...answer }, c.get('gone')));
+    };
+    permits.set(requestKey(c), (status, type) =>
+      judgeAnswer({ ResponseStatusCode: status, ResponseHeaders: { 'Content-Type': type } }),
+    );
+    await next();
+    // Streams and taken connections were judged before they began.
+    if (c.res.headers.has('x-hono-already-sent')) return;
+    await judgeAnswer(await describeResponse(c));
   };
 }
 
@@ -62,11 +67,10 @@ async function describeRequest(c: ApiContext): Promise<Record<string, unknown>> 
   return { ...shown, RequestBody: body.toString('base64') };
 }
 
-async function describeResponse(c: ApiContext, asked: Record<string, unknown>): Promise<Record<string, unknown>> {
+async function describeResponse(c: ApiContext): Promise<Record<string, unknown>> {
   const isJson = (c.res.headers.get('content-type') ?? '').startsWith('application/json');
   const body = isJson ? Buffer.from(await c.res.clone().arrayBuffer()) : undefined;
   return {
-    ...asked,
     ResponseStatusCode: c.res.status,
     ResponseHeaders: headersOf(c.res.headers),
     ...(body ? { ResponseBody: body.toString('base64') } : {}),

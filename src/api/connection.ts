@@ -15,6 +15,12 @@ export const upgrades = new WeakMap<IncomingMessage, Upgraded>();
 /** Bodies read before the handler, for an authorization plugin: the handler must see these very bytes. */
 export const capturedBodies = new WeakMap<object, Buffer>();
 
+/** Asks an authorization plugin about an answer that goes out piece by piece, before its first; throws what denies it. */
+export type Permit = (status: number, contentType: string) => Promise<void>;
+
+/** Of requests that plugins judge. */
+export const permits = new WeakMap<object, Permit>();
+
 export const incomingOf = (c: ApiContext): IncomingMessage | undefined =>
   c.env?.incoming as IncomingMessage | undefined;
 

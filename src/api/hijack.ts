@@ -11,7 +11,7 @@ import type { Socket } from 'node:net';
 import { Duplex, type Readable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { internal } from '../errors.ts';
-import { endGently, incomingOf, upgrades } from './connection.ts';
+import { endGently, incomingOf, permits, requestKey, upgrades } from './connection.ts';
 import type { ApiContext } from './context.ts';
 import { frame, MULTIPLEXED, STDOUT } from './stream.ts';
 
@@ -19,6 +19,8 @@ export interface HijackOptions {
   contentType: string;
   /** Output goes in frames; as the type tells, unless told (before 1.42 the type is raw for both). */
   framed?: boolean;
+  /** An authorization plugin held the answer back. */
+  refused?: () => void;
 }
 
 /**
@@ -27,9 +29,30 @@ export interface HijackOptions {
  * still `resume()` it. A client that left looks like one that only closed its input until the next write fails: then
  * `close` comes, and `gone` fires.
  */
-export function hijack(c: ApiContext, options: HijackOptions, run: (connection: Duplex) => Promise<void>): Response {
+export function hijack(
+  c: ApiContext,
+  options: HijackOptions,
+  run: (connection: Duplex) => Promise<void>,
+): Response | Promise<Response> {
   const incoming = incomingOf(c);
   if (!incoming) throw internal('this request has no connection to take over');
+  const permit = permits.get(requestKey(c));
+  if (!permit) return begin(c, incoming, options, run);
+  return permit(upgrades.has(incoming) ? 101 : 200, options.contentType).then(
+    () => begin(c, incoming, options, run),
+    (error: unknown) => {
+      options.refused?.();
+      throw error;
+    },
+  );
+}
+
+function begin(
+  c: ApiContext,
+  incoming: IncomingMessage,
+  options: HijackOptions,
+  run: (connection: Duplex) => Promise<void>,
+): Response {
   const connection = takeOver(c, incoming, options.contentType);
   // Whoever leaves in a hurry resets the connection; `close` follows and is what everybody listens to.
   connection.on('error', () => {});

@@ -95,7 +95,7 @@ export function jsonStream(
   c: ApiContext,
   source: AsyncIterable<object | object[]>,
   options: { separator?: string } = {},
-): Response {
+): Response | Promise<Response> {
   const separator = options.separator ?? '\r\n';
   const line = (item: object): string => JSON.stringify(item) + separator;
   const lines = (items: object | object[]): string => (Array.isArray(items) ? items.map(line).join('') : line(items));
@@ -122,8 +122,11 @@ function mapped<A, B>(source: AsyncIterable<A>, map: (item: A) => B): AsyncItera
 }
 
 /** Bytes as they come; a failing source cuts the connection. */
-export const byteStream = (c: ApiContext, source: AsyncIterable<Uint8Array>, contentType: string): Response =>
-  streamAnswer(c, source, contentType);
+export const byteStream = (
+  c: ApiContext,
+  source: AsyncIterable<Uint8Array>,
+  contentType: string,
+): Response | Promise<Response> => streamAnswer(c, source, contentType);
 
 /** Where dockerd answers only up to some version. */
 export const pageNotFound = (): DaemonError => new DaemonError('notFound', 'page not found');

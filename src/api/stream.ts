@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { leavers, outgoingOf, requestKey, setHeader } from './connection.ts';
+import { leavers, outgoingOf, permits, requestKey, setHeader } from './connection.ts';
 import type { ApiContext } from './context.ts';
 
 export const STDIN = 0;
@@ -42,6 +42,23 @@ export async function drained(outgoing: Writable): Promise<boolean> {
  * the part for the whole; `lastWords` may end the answer properly instead.
  */
 export function streamAnswer(
+  c: ApiContext,
+  source: AsyncIterable<Uint8Array | string>,
+  contentType: string,
+  lastWords?: (error: unknown) => string,
+): Response | Promise<Response> {
+  const permit = permits.get(requestKey(c));
+  if (!permit) return begin(c, source, contentType, lastWords);
+  return permit(200, contentType).then(
+    () => begin(c, source, contentType, lastWords),
+    async (error: unknown) => {
+      await source[Symbol.asyncIterator]().return?.();
+      throw error;
+    },
+  );
+}
+
+function begin(
   c: ApiContext,
   source: AsyncIterable<Uint8Array | string>,
   contentType: string,

@@ -1,10 +1,10 @@
 /** Websocket answers, for attach and the visualizer. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { invalid } from '../errors.ts';
-import { incomingOf, upgrades } from './connection.ts';
+import { incomingOf, permits, requestKey, type Upgraded, upgrades } from './connection.ts';
 import type { ApiContext } from './context.ts';
 
 const LARGEST_MESSAGE = 1 << 20;
@@ -12,11 +12,33 @@ const LARGEST_MESSAGE = 1 << 20;
 let server: WebSocketServer | undefined;
 
 /** Throws invalid when the request is no websocket handshake. `run`'s failure closes the socket with its message. */
-export function websocket(c: ApiContext, run: (socket: WebSocket) => void | Promise<void>): Response {
+export function websocket(
+  c: ApiContext,
+  run: (socket: WebSocket) => void | Promise<void>,
+  /** An authorization plugin held the answer back. */
+  refused?: () => void,
+): Response | Promise<Response> {
   const incoming = incomingOf(c);
   const upgraded = incoming && upgrades.get(incoming);
   if (!upgraded || incoming.headers.upgrade?.toLowerCase() !== 'websocket')
     throw invalid('this address answers websocket requests only');
+  const permit = permits.get(requestKey(c));
+  if (!permit) return begin(c, incoming, upgraded, run);
+  return permit(101, '').then(
+    () => begin(c, incoming, upgraded, run),
+    (error: unknown) => {
+      refused?.();
+      throw error;
+    },
+  );
+}
+
+function begin(
+  c: ApiContext,
+  incoming: IncomingMessage,
+  upgraded: Upgraded,
+  run: (socket: WebSocket) => void | Promise<void>,
+): Response {
   const outgoing = c.env.outgoing as ServerResponse;
   outgoing.detachSocket(upgraded.socket as Socket);
   upgraded.socket.once('close', () => outgoing.emit('close'));

@@ -16,6 +16,8 @@ export interface ContainerAttach extends AttachOptions {
 
 export interface AttachedContainer {
   serve(connection: Duplex): Promise<void>;
+  /** Nobody will serve it. */
+  cancel(): void;
 }
 
 /** Refuses at once what cannot be attached to. The client misses nothing from here on. */
@@ -29,6 +31,7 @@ export function attachTo(deps: EffectDeps, record: ContainerRecord, options: Con
     : undefined;
   deps.publish(record, 'attach');
   return {
+    cancel: () => attachment?.cancel(),
     async serve(connection) {
       if (options.logs)
         await replay(deps, record, options, connection).catch((error: unknown) => abandon(attachment, error));

@@ -2,7 +2,7 @@
 import { createServer, type Server } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { jsonBody } from '../../src/api/kit.ts';
+import { hijack, jsonBody, jsonStream, RAW_STREAM } from '../../src/api/kit.ts';
 import { eventually } from '../support/eventually.ts';
 import { rawClient, type Served, serve, testApp } from './api-support.ts';
 
@@ -11,6 +11,14 @@ let socket: string;
 let served: Served;
 let seen: { method: string; uri: string; body: string | undefined }[];
 let handled: unknown[];
+let answers: { uri: string; status: number; type: string | undefined }[];
+
+/** Answers about secrets are held back. */
+function judgeAnswer(asked: Record<string, any>): object {
+  const { RequestUri: uri, ResponseStatusCode: status, ResponseHeaders } = asked;
+  answers.push({ uri, status, type: ResponseHeaders['Content-Type'] });
+  return { Allow: !uri.includes('secret') || status >= 400, Msg: 'secret' };
+}
 
 /** Requests that would start something privileged are refused; all others pass. */
 function judge(asked: Record<string, string>): object {
@@ -22,12 +30,13 @@ function judge(asked: Record<string, string>): object {
 beforeEach(async () => {
   seen = [];
   handled = [];
+  answers = [];
   plugin = createServer((request, answer) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       const asked = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, string>;
-      answer.end(JSON.stringify(request.url!.endsWith('Req') ? judge(asked) : { Allow: true }));
+      answer.end(JSON.stringify((request.url!.endsWith('Req') ? judge : judgeAnswer)(asked)));
     });
   });
   const parts = testApp();
@@ -44,6 +53,22 @@ beforeEach(async () => {
       api.post('/exec/:id/start', async (c) => {
         handled.push(await jsonBody(c, undefined, { optional: true }));
         return c.body(null, 200);
+      });
+      api.get('/:name/stream', (c) => {
+        const { name } = c.req.param();
+        async function* source() {
+          handled.push(name);
+          yield { line: 1 };
+        }
+        return jsonStream(c, source());
+      });
+      api.post('/containers/:name/attach', (c) => {
+        const { name } = c.req.param();
+        const refused = (): void => void handled.push(`${name} held back`);
+        return hijack(c, { contentType: RAW_STREAM, refused }, async (connection) => {
+          handled.push(name);
+          connection.end('words');
+        });
       });
     },
     { authorizationPlugins: [socket] },
@@ -128,6 +153,25 @@ test('what is handled is byte for byte what was shown', async () => {
   await statusOf([request(CREATE, [JSON_TYPE, sized(body)], body)]);
   expect(seen.map((one) => one.body)).toEqual([body]);
   expect(handled).toEqual([JSON.parse(body)]);
+});
+
+test('an answer that goes out piece by piece, or takes the connection over, is judged before its first byte', async () => {
+  const get = (path: string): Buffer => Buffer.from(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  expect(await statusOf([get('/open/stream'), get('/secret/stream')])).toEqual(['200', '403']);
+  const upgrade = ['Connection: Upgrade', 'Upgrade: tcp', 'Content-Length: 0'];
+  for (const headers of [[], upgrade]) {
+    expect(await statusOf([request('/containers/open/attach', headers, '')])).toEqual([headers.length ? '101' : '200']);
+    expect(await statusOf([request('/containers/secret/attach', headers, '')])).toEqual(['403']);
+  }
+  expect(handled).toEqual(['open', 'open', 'secret held back', 'open', 'secret held back']);
+  expect(answers.filter(({ status }) => status < 400)).toEqual([
+    { uri: '/open/stream', status: 200, type: 'application/json' },
+    { uri: '/secret/stream', status: 200, type: 'application/json' },
+    { uri: '/containers/open/attach', status: 200, type: RAW_STREAM },
+    { uri: '/containers/secret/attach', status: 200, type: RAW_STREAM },
+    { uri: '/containers/open/attach', status: 101, type: RAW_STREAM },
+    { uri: '/containers/secret/attach', status: 101, type: RAW_STREAM },
+  ]);
 });
 
 test('connections that begin with HTTP/2 are refused where nobody could judge them', async () => {

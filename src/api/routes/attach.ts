@@ -1,5 +1,5 @@
 /** Attaching to a container's streams, over a taken-over connection and over a websocket. */
-import { createWebSocketStream } from 'ws';
+import { createWebSocketStream, type WebSocket } from 'ws';
 import type { EffectDeps } from '../../container/deps.ts';
 import { attachTo, type ContainerAttach } from '../../container/attach.ts';
 import type { Containers } from '../../container/service.ts';
@@ -28,7 +28,8 @@ export function attachRoutes(api: Api, { containers, effects }: AttachDeps): voi
     const record = containers.resolve(c.req.param('name'));
     const attached = attachTo(effects, record, optionsOf(c));
     const { Tty: tty } = record.config;
-    return hijack(c, { contentType: contentTypeOf(c, tty), framed: !tty }, (connection) => attached.serve(connection));
+    const options = { contentType: contentTypeOf(c, tty), framed: !tty, refused: () => attached.cancel() };
+    return hijack(c, options, (connection) => attached.serve(connection));
   });
   api.get('/containers/:name/attach/ws', (c) => {
     const record = containers.resolve(c.req.param('name'));
@@ -36,10 +37,11 @@ export function attachRoutes(api: Api, { containers, effects }: AttachDeps): voi
     if (!options.logs && !options.stream) throw invalid('one of logs and stream is required');
     // Websockets carry one raw stream, whatever the container is.
     const attached = attachTo(effects, record, { ...options, raw: true });
-    return websocket(c, async (socket) => {
+    const serve = async (socket: WebSocket): Promise<void> => {
       const connection = createWebSocketStream(socket, { allowHalfOpen: true });
       await attached.serve(connection);
       connection.end();
-    });
+    };
+    return websocket(c, serve, () => attached.cancel());
   });
 }

@@ -86,7 +86,7 @@ function namesOf(c: ApiContext): string[] {
   return names;
 }
 
-const archiveAnswer = (c: ApiContext, services: ImageServices, names: string[]): Response =>
+const archiveAnswer = (c: ApiContext, services: ImageServices, names: string[]): Response | Promise<Response> =>
   byteStream(c, saveImages(services, names, ociPlatform(c)), 'application/x-tar');
 
 function tagOf(repo: string | undefined, tag: string | undefined): string {
