@@ -3,7 +3,7 @@ import { DaemonError, invalid } from '../errors.ts';
 import type { RegistryAuth } from '../image/port.ts';
 import type { ApiContext } from './context.ts';
 import { type Filters, parseFilters } from './filters.ts';
-import { streamAnswer } from './stream.ts';
+import { type AnswerOptions, streamAnswer } from './stream.ts';
 
 export { bodyStream, jsonBody } from './body.ts';
 export { setHeader } from './connection.ts';
@@ -99,7 +99,7 @@ export function jsonStream(
   const separator = options.separator ?? '\r\n';
   const line = (item: object): string => JSON.stringify(item) + separator;
   const lines = (items: object | object[]): string => (Array.isArray(items) ? items.map(line).join('') : line(items));
-  return streamAnswer(c, mapped(source, lines), 'application/json', (error) => line(errorLine(error)));
+  return streamAnswer(c, mapped(source, lines), 'application/json', { lastWords: (error) => line(errorLine(error)) });
 }
 
 /** Unlike a generator around it, this passes `return` on while an item is awaited. */
@@ -126,7 +126,8 @@ export const byteStream = (
   c: ApiContext,
   source: AsyncIterable<Uint8Array>,
   contentType: string,
-): Response | Promise<Response> => streamAnswer(c, source, contentType);
+  options: Pick<AnswerOptions, 'own'> = {},
+): Response | Promise<Response> => streamAnswer(c, source, contentType, options);
 
 /** Where dockerd answers only up to some version. */
 export const pageNotFound = (): DaemonError => new DaemonError('notFound', 'page not found');

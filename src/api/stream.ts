@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { release } from '../lib/memory.ts';
 import { leavers, outgoingOf, permits, requestKey, setHeader } from './connection.ts';
 import type { ApiContext } from './context.ts';
 
@@ -36,6 +37,12 @@ export async function drained(outgoing: Writable): Promise<boolean> {
   return !outgoing.destroyed && !outgoing.closed;
 }
 
+export interface AnswerOptions {
+  lastWords?: (error: unknown) => string;
+  /** Nobody else has the chunks: their memory is freed when they were sent. */
+  own?: boolean;
+}
+
 /**
  * Sends `source` as the answer: headers, then each chunk, waiting when the client is slow. When the client leaves,
  * or the source fails, the source's iterator is returned. A failing source cuts the connection, so that no client takes
@@ -45,12 +52,12 @@ export function streamAnswer(
   c: ApiContext,
   source: AsyncIterable<Uint8Array | string>,
   contentType: string,
-  lastWords?: (error: unknown) => string,
+  options: AnswerOptions = {},
 ): Response | Promise<Response> {
   const permit = permits.get(requestKey(c));
-  if (!permit) return begin(c, source, contentType, lastWords);
+  if (!permit) return begin(c, source, contentType, options);
   return permit(200, contentType).then(
-    () => begin(c, source, contentType, lastWords),
+    () => begin(c, source, contentType, options),
     async (error: unknown) => {
       await source[Symbol.asyncIterator]().return?.();
       throw error;
@@ -62,13 +69,13 @@ function begin(
   c: ApiContext,
   source: AsyncIterable<Uint8Array | string>,
   contentType: string,
-  lastWords?: (error: unknown) => string,
+  options: AnswerOptions,
 ): Response {
   setHeader(c, 'Content-Type', contentType);
   const outgoing = outgoingOf(c);
-  if (!outgoing) return c.body(webStream(source, () => leavers.get(requestKey(c))?.(), lastWords));
+  if (!outgoing) return c.body(webStream(source, () => leavers.get(requestKey(c))?.(), options));
   outgoing.writeHead(200);
-  void pump(outgoing, source, c.get('gone'), lastWords);
+  void pump(outgoing, source, c.get('gone'), options);
   return RESPONSE_ALREADY_SENT;
 }
 
@@ -76,7 +83,7 @@ async function pump(
   outgoing: ServerResponse,
   source: AsyncIterable<Uint8Array | string>,
   gone: AbortSignal,
-  lastWords?: (error: unknown) => string,
+  { lastWords, own }: AnswerOptions,
 ): Promise<void> {
   const iterator = source[Symbol.asyncIterator]();
   // A source that waits for its next item would not notice that nobody reads any more.
@@ -88,7 +95,9 @@ async function pump(
     for (let item = await iterator.next(); !item.done; item = await iterator.next()) {
       clearImmediate(headers);
       if (gone.aborted) break;
-      if (!outgoing.write(item.value) && !(await drained(outgoing))) break;
+      const { value } = item;
+      const isRoomLeft = own && typeof value !== 'string' ? writeOwn(outgoing, value) : outgoing.write(value);
+      if (!isRoomLeft && !(await drained(outgoing))) break;
     }
     clearImmediate(headers);
     outgoing.end();
@@ -102,11 +111,14 @@ async function pump(
   }
 }
 
+const writeOwn = (outgoing: Writable, chunk: Uint8Array): boolean =>
+  outgoing.write(chunk, (error) => error || release(chunk));
+
 /** The same for an answer without a connection, as tests ask for it. */
 function webStream(
   source: AsyncIterable<Uint8Array | string>,
   leave: () => void,
-  lastWords?: (error: unknown) => string,
+  { lastWords }: AnswerOptions,
 ): ReadableStream<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   return new ReadableStream<Uint8Array>({

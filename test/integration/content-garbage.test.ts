@@ -67,7 +67,8 @@ describe('garbage', () => {
     await store.layers.boot();
     await store.rootfs.boot();
     expect(readdirSync(ingest)).toEqual(['a'.repeat(64)]);
-    expect(readdirSync(overlay)).toHaveLength(3);
+    expect(readdirSync(overlay)).toHaveLength(4);
+    expect(readdirSync(join(overlay, 'new'))).toEqual([]);
     expect(readdirSync(join(overlay, 'l'))).toHaveLength(2);
     expect(readdirSync(join(store.root, 'image/overlay2/layerdb/mounts'))).toEqual([]);
     expect(await checkStore(store.root, store.deps.store)).toEqual([]);

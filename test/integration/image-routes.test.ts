@@ -186,6 +186,7 @@ describe('images', () => {
     expect(deps.events('image')).toEqual(['tag', 'tag', 'tag', 'untag', 'untag', 'untag', 'delete', 'delete']);
     expect(readdirSync(join(root, 'data/image/oci/blobs/sha256'))).toEqual([]);
     expect(readdirSync(join(root, 'data/overlay2')).sort()).toEqual(['base', 'l', 'new']);
+    expect(readdirSync(join(root, 'data/overlay2/new'))).toEqual([]);
   });
 
   it('are pruned, but not while a container or a name needs them', async () => {

@@ -165,7 +165,8 @@ describe('a hostile archive', () => {
   ])('is refused when it %s, and leaves nothing', async (_, entries) => {
     const before = sentinel();
     await expect(store.unpack(archive(entries))).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
-    expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l']);
+    expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l', 'new']);
+    expect(readdirSync(join(store.root, 'overlay2/new'))).toEqual([]);
     expect(readdirSync(join(store.root, 'overlay2/l'))).toEqual(['BASE']);
     expect(sentinel()).toBe(before);
   });
@@ -223,7 +224,8 @@ describe('a hostile archive', () => {
     const pax = Buffer.concat([header, Buffer.from(records), Buffer.alloc(padding(Buffer.byteLength(records)))]);
     const tar = Buffer.concat([pax, archive([{ name: 'victim', content: 'x'.repeat(10) }])]);
     await expect(store.unpack(tar)).rejects.toMatchObject({ kind: 'invalid', code: 'bad-archive' });
-    expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l']);
+    expect(readdirSync(join(store.root, 'overlay2')).sort()).toEqual(['base', 'l', 'new']);
+    expect(readdirSync(join(store.root, 'overlay2/new'))).toEqual([]);
     expect(sentinel()).toBe(before);
   });
 
@@ -258,7 +260,8 @@ describe('a hostile archive', () => {
     try {
       const bomb = archive([{ name: 'zeros', content: '\0'.repeat(64 << 20) }]);
       await expect(small.unpack(bomb, gzipSync(bomb))).rejects.toMatchObject({ code: 'disk-full' });
-      expect(readdirSync(join(disk, 'overlay2')).sort()).toEqual(['base', 'l']);
+      expect(readdirSync(join(disk, 'overlay2')).sort()).toEqual(['base', 'l', 'new']);
+      expect(readdirSync(join(disk, 'overlay2/new'))).toEqual([]);
       expect(readdirSync(await small.unpack(archive([{ name: 'fits', content: 'x' }])))).toEqual(['fits']);
     } finally {
       await small.dispose();

@@ -252,6 +252,7 @@ describe('a pull', () => {
       await expect(machine.pull(reference)).rejects.toThrow(/diff ?id|digest/i);
       await expectNothingThere();
       expect(readdirSync(join(machine.root, 'overlay2')).filter((name) => name.length > 10)).toEqual([]);
+      expect(readdirSync(join(machine.root, 'overlay2/new'))).toEqual([]);
     } finally {
       registry.image = image;
     }

@@ -87,7 +87,7 @@ function namesOf(c: ApiContext): string[] {
 }
 
 const archiveAnswer = (c: ApiContext, services: ImageServices, names: string[]): Response | Promise<Response> =>
-  byteStream(c, saveImages(services, names, ociPlatform(c)), 'application/x-tar');
+  byteStream(c, saveImages(services, names, ociPlatform(c)), 'application/x-tar', { own: true });
 
 function tagOf(repo: string | undefined, tag: string | undefined): string {
   const parsed = parseReference(repo ?? '');

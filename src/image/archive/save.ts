@@ -97,7 +97,7 @@ async function* blob({ content }: ImageServices, digest: string): AsyncGenerator
   yield new Uint8Array(padding(size));
 }
 
-/** The archive's bytes. Throws notFound before the first of them. */
+/** The archive's bytes, each chunk the receiver's own. Throws notFound before the first of them. */
 export function saveImages(
   services: ImageServices,
   names: readonly string[],
@@ -129,7 +129,7 @@ async function* archive(
     yield* document('manifest.json', manifestJson(saved, services));
     yield* document('oci-layout', { imageLayoutVersion: '1.0.0' });
     yield* document('repositories', repositoriesJson(saved));
-    yield END_OF_ARCHIVE;
+    yield Uint8Array.from(END_OF_ARCHIVE);
     for (const { image } of saved) publishImage(services.bus, 'save', image);
   } finally {
     lease.release();

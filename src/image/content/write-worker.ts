@@ -1,4 +1,4 @@
-/** Worker thread: writes blobs to their files and hashes them on the way. A piece's memory goes as soon as it is written. */
+/** Worker thread: writes blobs to their files and hashes them on the way. A piece's memory goes back when it is written. */
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { setPriority } from 'node:os';
@@ -17,7 +17,7 @@ export type WriteOrder = { id: number } &
   );
 
 export type WriteAnswer = { id: number } & (
-  | { taken: number }
+  | { taken: number; memory: ArrayBuffer }
   | { digest: string; size: number }
   | { abandoned: true }
   | { error: string; code: string | undefined }
@@ -48,15 +48,12 @@ function open(id: number, path: string, from: number): void {
   }
 }
 
-function take(job: Job, piece: Uint8Array): number {
+function take(job: Job, piece: Uint8Array): void {
   const size = piece.byteLength;
   job.hash.update(piece);
   job.written(size);
   for (let done = 0; done < size;) done += writeSync(job.fd, piece, done, size - done, job.at + done);
   job.at += size;
-  // Freed now, not when the collector comes by: this thread makes little other garbage.
-  (piece.buffer as ArrayBuffer).transfer(0);
-  return size;
 }
 
 function end(id: number): void {
@@ -65,8 +62,8 @@ function end(id: number): void {
   if (job) closeSync(job.fd);
 }
 
-function answer(message: WriteAnswer): void {
-  port.postMessage(message);
+function answer(message: WriteAnswer, transfer: ArrayBuffer[] = []): void {
+  port.postMessage(message, transfer);
 }
 
 setPriority(BEHIND_THE_LOOP);
@@ -81,7 +78,11 @@ port.on('message', (order: WriteOrder) => {
     }
     // It has failed before, which was told.
     if (!job) return;
-    if (order.kind === 'data') return answer({ id, taken: take(job, order.piece) });
+    if (order.kind === 'data') {
+      take(job, order.piece);
+      const memory = order.piece.buffer as ArrayBuffer;
+      return answer({ id, taken: order.piece.byteLength, memory }, [memory]);
+    }
     end(id);
     answer({ id, digest: `sha256:${job.hash.digest('hex')}`, size: job.at });
   } catch (error) {

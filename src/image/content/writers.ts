@@ -1,9 +1,11 @@
 /**
  * Files of blobs written and hashed in one worker thread, which is started when there is work and goes when there was none
- * for a while. The event loop only hands pieces over: by transfer where they are its own, else in copies of some size.
+ * for a while. The event loop only gathers what comes into pieces of some size: a copy costs less than handing over each
+ * of a socket's. Their memory goes to the worker and comes back.
  */
 import { Worker } from 'node:worker_threads';
 import { internal } from '../../errors.ts';
+import { release } from '../../lib/memory.ts';
 import { workerFile } from '../../lib/worker-file.ts';
 import { diskFull, isDiskFull } from './space.ts';
 import type { WriteAnswer, WriteOrder } from './write-worker.ts';
@@ -17,16 +19,36 @@ export interface Written {
 const IDLE_MS = 10_000;
 /** What may be under way to the worker for one file. */
 const WINDOW = 4 << 20;
-const PIECE = 256 << 10;
-/** Smaller pieces are cheaper to copy than to hand over one by one. */
-const LEAST_OWN = 32 << 10;
+const PIECE = 512 << 10;
+/** Pieces that came back and are kept for those who write next. */
+const MOST_SPARE = 8;
 
 type Send = (order: WriteOrder, transfer?: ArrayBuffer[]) => void;
+
+/** Memory of pieces, from hand to hand. */
+class Pieces {
+  #spare: ArrayBuffer[] = [];
+
+  take(): Buffer {
+    const memory = this.#spare.pop();
+    return memory ? Buffer.from(memory) : Buffer.allocUnsafeSlow(PIECE);
+  }
+
+  giveBack(memory: ArrayBuffer): void {
+    if (this.#spare.length < MOST_SPARE) this.#spare.push(memory);
+    else release(memory);
+  }
+
+  clear(): void {
+    this.#spare.splice(0).forEach(release);
+  }
+}
 
 /** One file. Calls come one after another; after an error each of them fails with it. */
 export class BlobWriter {
   #send: Send;
   #id: number;
+  #pieces: Pieces;
   #ended: () => void;
   #staged: Buffer | undefined;
   #filled = 0;
@@ -36,23 +58,21 @@ export class BlobWriter {
   #wake: () => void = () => {};
   #result = Promise.withResolvers<Written>();
 
-  constructor(id: number, send: Send, ended: () => void) {
+  constructor(id: number, send: Send, pieces: Pieces, ended: () => void) {
     this.#id = id;
     this.#send = send;
+    this.#pieces = pieces;
     this.#ended = ended;
     this.#result.promise.catch(() => {});
   }
 
   /**
-   * What there is to wait for before more is written, if anything. `own`: nobody else has the piece's memory, which is taken
-   * away. Throws, or rejects, when the writing failed.
+   * What there is to wait for before more is written, if anything. The chunk is the caller's again at once. Throws, or
+   * rejects, when the writing failed.
    */
-  write(chunk: Uint8Array, own = false): Promise<void> | undefined {
+  write(chunk: Uint8Array): Promise<void> | undefined {
     if (this.#error) throw this.#error;
-    if (own && chunk.byteLength >= LEAST_OWN && chunk.byteLength === chunk.buffer.byteLength) {
-      this.#flush();
-      this.#give(chunk);
-    } else this.#copy(chunk);
+    this.#copy(chunk);
     return this.#underWay < WINDOW ? undefined : this.#room();
   }
 
@@ -80,6 +100,7 @@ export class BlobWriter {
   answered(answer: WriteAnswer): void {
     if ('taken' in answer) {
       this.#underWay -= answer.taken;
+      this.#pieces.giveBack(answer.memory);
       this.#wake();
     } else if ('digest' in answer) {
       this.#isDone = true;
@@ -102,7 +123,7 @@ export class BlobWriter {
 
   #copy(chunk: Uint8Array): void {
     for (let at = 0; at < chunk.byteLength;) {
-      this.#staged ??= Buffer.allocUnsafeSlow(PIECE);
+      this.#staged ??= this.#pieces.take();
       const part = chunk.subarray(at, at + PIECE - this.#filled);
       this.#staged.set(part, this.#filled);
       this.#filled += part.byteLength;
@@ -117,10 +138,6 @@ export class BlobWriter {
     const piece = staged.subarray(0, this.#filled);
     this.#staged = undefined;
     this.#filled = 0;
-    this.#give(piece);
-  }
-
-  #give(piece: Uint8Array): void {
     this.#underWay += piece.byteLength;
     this.#send({ id: this.#id, kind: 'data', piece }, [piece.buffer as ArrayBuffer]);
   }
@@ -130,6 +147,7 @@ export class BlobWriters {
   #worker: Worker | undefined;
   #idle: NodeJS.Timeout | undefined;
   #writers = new Map<number, BlobWriter>();
+  #pieces = new Pieces();
   #lastId = 0;
 
   /** Goes on after the first `from` bytes of the file, which need not exist for 0. */
@@ -138,7 +156,7 @@ export class BlobWriters {
     clearTimeout(this.#idle);
     const worker = this.#start();
     const send: Send = (order, transfer = []) => worker.postMessage(order, transfer);
-    const writer = new BlobWriter(id, send, () => this.#ended(id));
+    const writer = new BlobWriter(id, send, this.#pieces, () => this.#ended(id));
     this.#writers.set(id, writer);
     send({ id, kind: 'open', path, from });
     return writer;
@@ -174,6 +192,7 @@ export class BlobWriters {
     const worker = this.#worker;
     this.#worker = undefined;
     for (const writer of this.#writers.values()) writer.fail(internal('the daemon stops'));
+    this.#pieces.clear();
     await worker?.terminate();
   }
 }

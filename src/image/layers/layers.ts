@@ -82,6 +82,7 @@ export class OverlayLayers implements LayerStore {
     this.#records = deps.store.collection<LayerRecord>('layers');
     this.#log = deps.log;
     mkdirSync(join(this.directory, 'l'), { recursive: true, mode: 0o710 });
+    makeNursery(this.directory);
   }
 
   has(diffId: string): boolean {
@@ -168,7 +169,7 @@ export class OverlayLayers implements LayerStore {
     onProgress: (current: number) => void,
   ): Promise<string> {
     const cacheId = newId();
-    const temporary = join(makeNursery(this.directory), cacheId);
+    const temporary = join(this.directory, NURSERY, cacheId);
     const lease = this.#content.lease();
     lease.add(blob.digest);
     if (expected) lease.add(expected);
@@ -295,6 +296,7 @@ export class OverlayLayers implements LayerStore {
     for (const name of await readdir(this.directory)) {
       if (name.startsWith('tmp-') || name === NURSERY) await this.sweep(name);
     }
+    makeNursery(this.directory);
     for (const { id, record } of this.#records.all()) {
       const whole = await lstat(join(this.directory, record.cacheId, 'diff')).catch(() => undefined);
       const cut = record.unsynced !== undefined && record.unsynced !== this.#boot;

@@ -6,9 +6,8 @@ import { spreadDirectories } from '../../host/spread.ts';
 /** Its name under overlay2/. */
 export const NURSERY = 'new';
 
-/** Idempotent. Returns its path. */
-export function makeNursery(overlay: string): string {
+/** Idempotent. */
+export function makeNursery(overlay: string): void {
   const path = join(overlay, NURSERY);
   if (mkdirSync(path, { recursive: true, mode: 0o700 })) spreadDirectories(path);
-  return path;
 }

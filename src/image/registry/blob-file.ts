@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { stat } from 'node:fs/promises';
 import { DaemonError } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
+import { release } from '../../lib/memory.ts';
 import type { BlobWriter } from '../content/writers.ts';
 import type { Descriptor } from '../store-port.ts';
 import { BrokenAnswer, ConnectionFailure, connectionFailure, RegistryRefusal } from './failure.ts';
@@ -74,7 +75,8 @@ async function append({ blob, onProgress }: BlobFetch, file: Growing, body: Read
     if (file.at + piece.length > blob.size)
       throw new BrokenAnswer(`${request}: more than the ${blob.size} bytes of its descriptor`);
     file.at += piece.length;
-    const room = writer.write(piece, true);
+    const room = writer.write(piece);
+    release(piece);
     onProgress(file.at);
     return room;
   }).catch((error: unknown) => {

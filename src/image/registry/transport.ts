@@ -2,7 +2,7 @@
  * HTTP to registries over undici: one pool of connections for each endpoint's trust, loaded at the first use. Follows
  * redirects of reads itself, so that credentials and client certificates never reach another host.
  */
-import { createSecureContext, getCACertificates, rootCertificates, type SecureContext } from 'node:tls';
+import { createSecureContext, getCACertificates, rootCertificates } from 'node:tls';
 import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { cancelled, DaemonError } from '../../errors.ts';
@@ -105,8 +105,12 @@ export class Transport {
     if (pool) return pool;
     // By its default export: a bundle gives a CommonJS module no others.
     const { Agent, EnvHttpProxyAgent } = (await import('undici')).default;
+    // Reading the authorities of the world takes a while: not for one whose certificate is not looked at.
+    const trusted = (): string[] => (endpoint.insecure ? [] : [...this.#authorities(), ...ca]);
     const tls =
-      url.protocol === 'https:' ? { secureContext: this.#trust(ca, own), rejectUnauthorized: !endpoint.insecure } : {};
+      url.protocol === 'https:'
+        ? { secureContext: createSecureContext({ ca: trusted(), ...own }), rejectUnauthorized: !endpoint.insecure }
+        : {};
     const options = {
       connect: { timeout: this.#limits.connectMs, ...tls },
       connections: CONNECTIONS,
@@ -120,12 +124,12 @@ export class Transport {
     return made;
   }
 
-  #trust(ca: readonly string[], own: { cert?: string; key?: string }): SecureContext {
+  #authorities(): string[] {
     if (!this.#roots) {
       const system = getCACertificates('system');
       this.#roots = system.length ? system : [...rootCertificates];
     }
-    return createSecureContext({ ca: [...this.#roots, ...ca], ...own });
+    return this.#roots;
   }
 
   async close(): Promise<void> {
