@@ -1,6 +1,7 @@
 /** The effects of an end: let go of what a process used, undo a start, take a container away. Idempotent, each step bounded. */
 import { existsSync } from 'node:fs';
 import { withDeadline } from '../lib/deadline.ts';
+import { took } from '../lib/took.ts';
 import type { EffectDeps } from './deps.ts';
 import { removeBundle, removeDirectory } from './directory.ts';
 import type { RemoveOrder, Work } from './events.ts';
@@ -72,7 +73,8 @@ const withinDrain = (deps: EffectDeps, drained: Promise<unknown> | undefined): P
 
 async function closeNetwork(deps: EffectDeps, { id }: ContainerRecord, session: Session): Promise<void> {
   session.namespace = undefined;
-  await withDeadline('closing the network', NETWORK_MS, undefined, () => deps.networks.close(id));
+  const close = (): Promise<void> => deps.networks.close(id);
+  await took('network', 'release', () => withDeadline('closing the network', NETWORK_MS, undefined, close));
 }
 
 const letGoOfMounts = (deps: EffectDeps, record: ContainerRecord): Promise<void> =>

@@ -1,16 +1,24 @@
 /** What is counted from the facts as they come. Health checks are the execs that a container's probes led to. */
 import { Counter, Histogram, type Registry } from 'prom-client';
 import type { Fact } from '../bus/fact.ts';
+import { onTook } from '../lib/took.ts';
 
 const ACTION_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /** dockerd's actions by the effects that do them here. */
 const CONTAINER_ACTIONS: Record<string, string> = { create: 'create', launch: 'start', remove: 'delete' };
 const NETWORK_ACTIONS: Record<string, string> = { network: 'allocate' };
+/** There from the start, as dockerd's. */
+const ALL_CONTAINER_ACTIONS = ['changes', 'commit', 'create', 'delete', 'start'];
 
 const seconds = (from: bigint, to: bigint): number => Number(to - from) / 1e9;
 
-export function counters(registry: Registry): (fact: Fact) => void {
+export interface Counting {
+  count(fact: Fact): void;
+  close(): void;
+}
+
+export function counters(registry: Registry): Counting {
   const registers = [registry];
   const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []): Counter<L> =>
     new Counter({ name, help, labelNames, registers });
@@ -28,6 +36,10 @@ export function counters(registry: Registry): (fact: Fact) => void {
   const networks = histogram('engine_daemon_network_actions_seconds', 'Duration of what is done to networks', [
     'action',
   ]);
+  const host = histogram('engine_daemon_host_info_functions_seconds', 'Duration of what is told of the host', [
+    'function',
+  ]);
+  for (const action of ALL_CONTAINER_ACTIONS) actions.zero({ action });
   const images = histogram('engine_daemon_image_actions_seconds', 'Duration of what is done to images', ['action']);
   const health = healthCounters(registry);
   /** When pulls and pushes began. */
@@ -53,13 +65,19 @@ export function counters(registry: Registry): (fact: Fact) => void {
     if (CONTAINER_ACTIONS[effect]) actions.observe({ action: CONTAINER_ACTIONS[effect] }, took);
     if (NETWORK_ACTIONS[effect]) networks.observe({ action: NETWORK_ACTIONS[effect] }, took);
   };
-  return (fact) => {
+  const close = onTook(({ of, action, seconds: took }) => {
+    if (of === 'container') actions.observe({ action }, took);
+    else if (of === 'network') networks.observe({ action }, took);
+    else host.observe({ function: action }, took);
+  });
+  const count = (fact: Fact): void => {
     health(fact);
     if (fact.topic === 'event') events.inc();
     else if (fact.topic === 'transition') moved(fact);
     // Steps of a build are told as effects that have no time of their own.
     else if (fact.topic === 'effect' && fact.data?.ms !== undefined) ended(fact);
   };
+  return { count, close };
 }
 
 function healthCounters(registry: Registry): (fact: Fact) => void {

@@ -47,12 +47,13 @@ export function createMetrics(source: MetricsSource): Metrics {
   engineGauges(registry, source);
   containerGauges(registry, source);
   reactorGauges(registry, source, delay);
-  const count = counters(registry);
+  const { count, close } = counters(registry);
   const subscription = source.bus.facts$.subscribe({ next: count, error: () => {} });
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
     close() {
+      close();
       subscription.unsubscribe();
       delay.disable();
     },

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { took } from '../../src/lib/took.ts';
 import { outputLines } from '../../src/monitor/logs.ts';
 import { createMetrics } from '../../src/monitor/metrics.ts';
 import { usageOf } from '../../src/monitor/source.ts';
@@ -396,6 +397,18 @@ describe('the metrics', () => {
     expect(told).toContain('engine_daemon_health_checks_total 3\n');
     expect(told).toContain('engine_daemon_health_checks_failed_total 2\n');
     expect(told).toContain('engine_daemon_health_check_start_duration_seconds_count 2\n');
+    close();
+  });
+
+  it('measure what is no effect: reads of the host and of a container’s changes', async () => {
+    const { text, close } = metrics(testDeps({ clock: new ManualClock() }), 0);
+    await took('host', 'system_info', () => 1);
+    await took('network', 'release', async () => {});
+    await took('container', 'changes', () => Promise.reject(new Error('gone'))).catch(() => {});
+    const told = await text();
+    expect(told).toContain('engine_daemon_host_info_functions_seconds_count{function="system_info"} 1\n');
+    expect(told).toContain('engine_daemon_network_actions_seconds_count{action="release"} 1\n');
+    expect(told).toContain('engine_daemon_container_actions_seconds_count{action="changes"} 0\n');
     close();
   });
 });

@@ -1,6 +1,7 @@
 /** /containers/{name}/archive, export and changes. */
 import type { Archives, PathStat } from '../../archive/service.ts';
 import { invalid } from '../../errors.ts';
+import { took } from '../../lib/took.ts';
 import { type Api, type ApiContext, bodyStream, byteStream, flag, isHead, setHeader, text } from '../kit.ts';
 
 const TAR = 'application/x-tar';
@@ -37,7 +38,7 @@ export function archiveRoutes(api: Api, archives: ArchiveBackend): void {
   api.get('/containers/:name{.+}/export', async (c) => byteStream(c, await archives.export(c.req.param('name')), TAR));
 
   api.get('/containers/:name{.+}/changes', async (c) => {
-    const changes = await archives.changes(c.req.param('name'));
+    const changes = await took('container', 'changes', () => archives.changes(c.req.param('name')));
     return c.json(changes.length ? changes : null);
   });
 }

@@ -1,6 +1,7 @@
 /** POST /commit: a container's changes as a new image. */
 import { type CommitDeps, commitContainer } from '../../container/commit.ts';
 import { invalid } from '../../errors.ts';
+import { took } from '../../lib/took.ts';
 import { type Api, flag, jsonBody, text } from '../kit.ts';
 
 export function commitRoutes(api: Api, deps: CommitDeps): void {
@@ -8,7 +9,7 @@ export function commitRoutes(api: Api, deps: CommitDeps): void {
     const container = text(c, 'container');
     if (!container) throw invalid('no container named');
     const body = await jsonBody(c, 'commit-config', { optional: true });
-    const id = await commitContainer(deps, container, {
+    const options = {
       repository: text(c, 'repo'),
       tag: text(c, 'tag'),
       comment: text(c, 'comment') ?? '',
@@ -16,7 +17,8 @@ export function commitRoutes(api: Api, deps: CommitDeps): void {
       pause: flag(c, 'pause', true),
       changes: c.req.queries('changes') ?? [],
       config: body,
-    });
+    };
+    const id = await took('container', 'commit', () => commitContainer(deps, container, options));
     return c.json({ Id: id }, 201);
   });
 }

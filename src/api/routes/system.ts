@@ -7,6 +7,7 @@ import type { HostFacts } from '../../host/port.ts';
 import { type CdiRegistry, readCdiRegistry } from '../../runtime/oci/cdi-registry.ts';
 import { runtimeWarnings } from '../../runtime/version-gate.ts';
 import { type Clock, nowNano, rfc3339Nano } from '../../lib/clock.ts';
+import { took } from '../../lib/took.ts';
 import type { Reactor } from '../../reactor/reactor.ts';
 import { type Api, type ApiContext, atLeast } from '../kit.ts';
 import { VERSION } from '../../version.ts';
@@ -67,9 +68,10 @@ interface SystemParts {
 export function systemRoutes(api: Api, parts: SystemParts): void {
   api.get('/_ping', ping(parts.config));
   const version = JSON.stringify(versionDocument(parts.system, parts.config.experimental));
-  api.get('/version', (c) => c.body(version, 200, { 'Content-Type': 'application/json' }));
+  const json = { 'Content-Type': 'application/json' };
+  api.get('/version', (c) => took('host', 'system_version', () => c.body(version, 200, json)));
   const info = infoText(parts);
-  api.get('/info', async (c) => c.body(await info(), 200, { 'Content-Type': 'application/json' }));
+  api.get('/info', async (c) => c.body(await took('host', 'system_info', info), 200, json));
   api.get('/system/df', async (c) => c.json(usageDocument(await parts.system.diskUsage(kindsOf(c)), c)));
 }
 
