@@ -35,16 +35,17 @@ it('a layer that is half here at the kill is asked for its other half', async ()
   const [host, digest, half] = said.trim().split(' ');
   const file = join(daemon.dataRoot, 'image/oci/ingest', digest!);
   const pulling = daemon.spawnDocker('pull', `${host}/image`);
-  await eventually(async () => statSync(file, { throwIfNoEntry: false })?.size === Number(half), {
-    what: 'half of the layer is here',
-  });
+  const here = (): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  // The last piece may still be gathered.
+  await eventually(async () => here() > Number(half) - (1 << 20), { what: 'half of the layer is here' });
   await daemon.kill();
   pulling.kill();
+  const left = here();
   await daemon.restart();
   expect(daemon.ok('images', '-q')).toBe('');
   daemon.ok('pull', `${host}/image`);
   await eventually(async () => said.includes('bytes='));
-  expect(said.trim().split('\n').slice(1)).toEqual(['layer all', `layer bytes=${half}-`]);
+  expect(said.trim().split('\n').slice(1)).toEqual(['layer all', `layer bytes=${left}-`]);
   expect(daemon.ok('images', '-q')).toMatch(/^[0-9a-f]{12}$/);
   await expectNothingLeft(daemon);
 });
