@@ -1,6 +1,7 @@
 /** ARG: which build arguments a stage sees, and with what value. Pure. */
 import type { ImageRunConfig } from '../image/port.ts';
-import type { Lookup } from './dockerfile/words.ts';
+import type { Dockerfile } from './dockerfile/parse.ts';
+import { expandWord, type Lookup } from './dockerfile/words.ts';
 import type { Style } from './types.ts';
 
 /** Usable without ARG; never in history or cache keys unless declared. */
@@ -89,6 +90,14 @@ export class ArgScope {
     const recorded = declared.map(text);
     return { recorded: style === 'classic' ? recorded.sort() : recorded, hidden: hidden.map(text) };
   }
+}
+
+/** What the ARGs before the first FROM declare. */
+export function globalScope({ globals, directives }: Dockerfile, source: GivenArgs): ArgScope {
+  let scope = new ArgScope(source);
+  for (const { key, value } of globals.flatMap(({ args }) => args))
+    scope = scope.declare(key, value === undefined ? undefined : expandWord(value, directives.escape, scope.global));
+  return scope;
 }
 
 /** Names given on the command line that no ARG asked for. */

@@ -8,7 +8,15 @@ import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
 import type { UserRemap } from '../host/user-remap.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Collection } from '../store/port.ts';
-import { ArgScope, parsePlatform, type Platform, platformArgs, platformText, unusedArgs } from './args.ts';
+import {
+  type ArgScope,
+  globalScope,
+  parsePlatform,
+  type Platform,
+  platformArgs,
+  platformText,
+  unusedArgs,
+} from './args.ts';
 import type { BuildCache } from './cache.ts';
 import { CacheImages } from './cache-from.ts';
 import { type Checks, checksOf, lint, refuseViolations, type Warning } from './dockerfile/lint.ts';
@@ -78,7 +86,9 @@ export class BuildRun implements BuildWork<BuildResult> {
   platform!: Platform;
   cacheImages!: CacheImages;
   checks!: Checks;
+  /** Of stages that are done: what came of them, and their arguments. */
   readonly states = new Map<number, StageState>();
+  readonly stageArgs = new Map<number, ArgScope>();
   readonly #declared = new Set<string>();
   /** Stage work that has not settled yet; disposal waits for it. */
   readonly #running = new Set<Promise<unknown>>();
@@ -158,18 +168,9 @@ export class BuildRun implements BuildWork<BuildResult> {
 
   #globalArgs(): ArgScope {
     const { request, file } = this;
+    for (const { key } of file.globals.flatMap(({ args }) => args)) this.#declared.add(key);
     const builtin = platformArgs(this.deps.hostPlatform, this.platform, request.target);
-    let scope = new ArgScope({ given: request.buildArgs, builtin });
-    for (const { args } of file.globals) {
-      for (const { key, value } of args) {
-        this.#declared.add(key);
-        scope = scope.declare(
-          key,
-          value === undefined ? undefined : expandWord(value, file.directives.escape, scope.global),
-        );
-      }
-    }
-    return scope;
+    return globalScope(file, { given: request.buildArgs, builtin });
   }
 
   /** Step numbers run over the global ARGs and all stages that are built. */

@@ -52,6 +52,7 @@ export class StageRun {
     const { stage } = this.node;
     await this.#step(stage.from, 0, () => this.#start());
     for (const [index, step] of stage.steps.entries()) await this.#step(step, index + 1, () => this.#perform(step));
+    this.build.stageArgs.set(stage.index, this.args);
     return this.state;
   }
 
@@ -121,16 +122,13 @@ export class StageRun {
     const platform = from.platform
       ? expandWord(from.platform, this.escape, build.globals.global)
       : build.targetPlatform;
-    this.args = new ArgScope(
-      {
-        given: build.request.buildArgs,
-        builtin: platformArgs(build.deps.hostPlatform, build.platform, stageName ?? ''),
-      },
-      build.globals,
-    );
-    await this.#importCache();
     const named = build.request.contexts.get(name);
     const stage = named ? undefined : stageNamed(build.file, name, node.stage.index);
+    const builtin = platformArgs(build.deps.hostPlatform, build.platform, stageName ?? '');
+    // Arguments of a stage are those of the stages made of it, too; the classic builder forgets them.
+    const inherited = stage && build.request.style === 'buildkit' ? build.stageArgs.get(stage.index) : undefined;
+    this.args = new ArgScope({ given: build.request.buildArgs, builtin }, build.globals, inherited?.values);
+    await this.#importCache();
     if (stage) {
       const base = build.states.get(stage.index)!;
       this.state = { ...base, cmdSet: false, config: { ...base.config, OnBuild: undefined } };

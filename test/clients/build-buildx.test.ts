@@ -1,37 +1,22 @@
 /** The real buildx with its docker driver. Runs where the plugin is installed; REACTORD_BUILDX names it elsewhere. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { writeTree } from '../fixtures/build/buildkit-client.ts';
+import { BUILDX, givePlugins } from '../fixtures/build/fronts.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { tarOf } from '../support/fixture-image.ts';
 
-const DIRECTORIES = [
-  join(homedir(), '.docker'),
-  '/usr/local/lib/docker',
-  '/usr/local/libexec/docker',
-  '/usr/lib/docker',
-  '/usr/libexec/docker',
-];
-const candidates = [
-  process.env.REACTORD_BUILDX,
-  ...DIRECTORIES.map((directory) => join(directory, 'cli-plugins/docker-buildx')),
-];
-const plugin = candidates.find((path) => path && existsSync(path));
-if (!plugin) console.warn('buildx is not installed: its tests are skipped (set REACTORD_BUILDX to the plugin)');
-
-describe.skipIf(!plugin)('buildx', () => {
+describe.skipIf(!BUILDX)('buildx', () => {
   let daemon: TestDaemon;
   let directory: string;
   let contexts = 0;
 
   beforeAll(async () => {
     daemon = await startDaemon();
-    const plugins = join(daemon.directory, 'cli/cli-plugins');
-    mkdirSync(plugins, { recursive: true });
-    symlinkSync(plugin!, join(plugins, 'docker-buildx'));
+    givePlugins(daemon);
     daemon.ok('pull', '-q', daemon.image);
     daemon.ok('tag', daemon.image, 'busybox');
     directory = mkdtempSync(join(tmpdir(), 'build-buildx-'));
@@ -128,6 +113,50 @@ describe.skipIf(!plugin)('buildx', () => {
       '.',
     ]);
     expect([strict.code, strict.stderr.includes('lint violation found for rules: UndefinedVar')]).toEqual([1, true]);
+  });
+
+  test('checks, targets and parameters are answered without a build', () => {
+    const files = {
+      Dockerfile: 'ARG V=1\nFROM busybox AS one\nFROM one AS Two\nRUN --mount=type=secret,id=token false',
+    };
+    const check = buildx(files, ['buildx', 'build', '--check', '.']);
+    expect([check.code, /StageNameCasing[\s\S]*>>> FROM one AS Two/.test(check.stdout)]).toEqual([1, true]);
+    expect(buildx(files, ['build', '--call=targets', '.']).stdout).toMatch(/^one\s+two \(default\)\s*$/m);
+    expect(buildx(files, ['build', '--call=outline', '.']).stdout).toMatch(/V\s+1[\s\S]*token/);
+    expect(buildx({ Dockerfile: 'FROM busybox' }, ['build', '--check', '.']).stdout).toContain('no warnings found');
+  });
+
+  test('what is built is pushed, and its digest at the registry is told', () => {
+    const name = `${daemon.registry!.host}/pushed:1`;
+    const metadata = join(directory, 'metadata.json');
+    const files = { Dockerfile: 'FROM busybox\nCOPY f /f\nCMD ["cat", "/f"]', f: 'pushed' };
+    const push = buildx(files, ['build', '--push', '-t', name, '--metadata-file', metadata, '.']);
+    expect([push.code, push.code ? push.stderr : '']).toEqual([0, '']);
+    const told = JSON.parse(readFileSync(metadata, 'utf8'));
+    expect(told['image.name']).toBe(name);
+    expect(told['containerimage.config.digest']).toBe(daemon.ok('inspect', '-f', '{{.Id}}', name));
+    daemon.ok('rmi', name);
+    daemon.ok('pull', '-q', `${name.replace(/:1$/, '')}@${told['containerimage.digest']}`);
+    expect(daemon.ok('run', '--rm', name)).toBe('pushed');
+  });
+
+  test('several outputs of one build', () => {
+    const out = join(directory, 'outputs');
+    const args = [
+      'build',
+      '-o',
+      `${out}/files`,
+      '-o',
+      `type=tar,dest=${out}.tar`,
+      '-o',
+      'type=image,name=outputs:1',
+      '.',
+    ];
+    const { code, stderr } = buildx({ Dockerfile: 'FROM scratch\nCOPY f /', f: 'several' }, args);
+    expect([code, code ? stderr : '']).toEqual([0, '']);
+    expect(readFileSync(join(out, 'files/f'), 'utf8')).toBe('several');
+    expect(readFileSync(`${out}.tar`, 'latin1')).toContain('several');
+    expect(daemon.ok('images', '-q', 'outputs:1')).not.toBe('');
   });
 
   test('a privileged step needs the word of the client and of daemon.json, an inline cache goes along in the image', async () => {

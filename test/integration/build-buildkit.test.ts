@@ -192,6 +192,19 @@ test('a failing step and a wrong file are told where they are', async () => {
   expect(platforms.error?.message).toContain('build one platform at a time');
 });
 
+test('a client that asks for checks gets them instead of a build', async () => {
+  const Dockerfile = 'FROM busybox AS Base\nENV A=$NOPE\nRUN false';
+  const { error, metadata, vertexes, response } = await build(
+    { Dockerfile },
+    { attributes: { requestid: 'frontend.lint' } },
+  );
+  expect(error).toBeUndefined();
+  const { warnings } = JSON.parse(Buffer.from(metadata['result.json']!).toString());
+  expect(warnings.map(({ ruleName }: { ruleName: string }) => ruleName)).toEqual(['StageNameCasing', 'UndefinedVar']);
+  expect([...vertexes.keys()]).toEqual(['[internal] load build definition from Dockerfile']);
+  expect(response).toEqual({});
+});
+
 test('a client that cancels takes its running step along', async () => {
   const controller = new AbortController();
   const building = build({ Dockerfile: 'FROM busybox\nRUN sleep 1000' }, { signal: controller.signal });

@@ -68,6 +68,10 @@ export function registerBridge(server: GrpcServer, front: BuildKit): void {
               ? 'LLB definitions are not supported: this daemon builds Dockerfiles with its own frontend'
               : 'an empty solve request',
         );
+      if (request.frontendOpt.requestid) {
+        const answers = Object.entries(await front.ask(job, request.frontendOpt));
+        return { result: { metadata: Object.fromEntries(answers.map(([key, text]) => [key, Buffer.from(text)])) } };
+      }
       const result = await front.build(job, request.frontendOpt);
       const id = newId();
       job.results.set(id, result);

@@ -11,6 +11,7 @@ import { forbidden } from '../../errors.ts';
 import type { Image } from '../../image/port.ts';
 import { newId } from '../../lib/ids.ts';
 import { VERSION } from '../../version.ts';
+import { platformArgs } from '../args.ts';
 import { GrpcServer } from '../grpc/server.ts';
 import type { LayerDeps } from '../layer.ts';
 import type { Builds } from '../service.ts';
@@ -19,8 +20,10 @@ import { registerBridge } from './bridge.ts';
 import { credentials } from './client-services.ts';
 import { registerControl } from './control.ts';
 import { type Export, exportResult } from './exports.ts';
-import { frontendRequest } from './frontend.ts';
+import { buildArgsOf, frontendRequest } from './frontend.ts';
 import { type Job, Jobs } from './jobs.ts';
+import { type Answer, answer } from './questions.ts';
+import { receiveDockerfile } from './receive.ts';
 import { type Session, Sessions } from './sessions.ts';
 
 /** The version of BuildKit whose protocol this is; clients choose features by it. */
@@ -140,6 +143,29 @@ export class BuildKit {
     } finally {
       signal.removeEventListener('abort', cancel);
     }
+  }
+
+  /** Answers what a client asks of a Dockerfile instead of building it. */
+  async ask(job: Job, attributes: Record<string, string>): Promise<Answer> {
+    const { cache, images, hostPlatform } = this.builds.deps;
+    const { signal } = job.controller;
+    const { progress } = job;
+    const session = await this.#sessionOf(job)();
+    const { dockerfile, dockerfileName } = await this.withLayers(({ directory }) =>
+      receiveDockerfile({ attributes, session, directory, signal, within: progress.within, kept: cache, atEnd: [] }),
+    );
+    const { target = '' } = attributes;
+    const given = buildArgsOf(attributes);
+    const environment = (name: string): string[] | undefined =>
+      images.find(name)?.config.config?.Env?.map((entry) => entry.split('=', 1)[0]!);
+    return answer(attributes.requestid!, {
+      text: dockerfile,
+      name: dockerfileName,
+      target,
+      args: { given, builtin: platformArgs(hostPlatform, hostPlatform, target) },
+      check: given.BUILDKIT_DOCKERFILE_CHECK,
+      environment,
+    });
   }
 
   /** Waits for the job's result and exports it. `attributes` are given when the client leaves the build itself to us. */

@@ -21,6 +21,8 @@ function withPrefix(attributes: Attributes, prefix: string): Record<string, stri
   return Object.fromEntries(entries.map(([key, value]) => [key.slice(prefix.length + 1), value]));
 }
 
+export const buildArgsOf = (attributes: Attributes): Record<string, string> => withPrefix(attributes, 'build-arg');
+
 const wordsOf = (text: string | undefined): string[] =>
   (text ?? '')
     .split(',')
@@ -96,10 +98,8 @@ export interface FrontendBuild {
   kept: Receiving['kept'];
 }
 
-/** Errors: notImplemented for what the frontend is asked for beside building, and for several platforms. */
+/** Errors: notImplemented for several platforms. */
 export function frontendRequest({ attributes, session, signal, onEvent, within, kept }: FrontendBuild): BuildRequest {
-  if (attributes.requestid)
-    throw notImplemented(`the Dockerfile frontend here only builds; ${attributes.requestid} is not supported`);
   const platforms = wordsOf(attributes.platform);
   if (platforms.length > 1)
     throw notImplemented('multi-platform builds are not supported by this daemon; build one platform at a time');
@@ -121,7 +121,7 @@ export function frontendRequest({ attributes, session, signal, onEvent, within, 
     },
     tags: [],
     target: attributes.target ?? '',
-    buildArgs: withPrefix(attributes, 'build-arg'),
+    buildArgs: buildArgsOf(attributes),
     labels: withPrefix(attributes, 'label'),
     platform: platforms[0],
     noCache: noCache === '',

@@ -87,6 +87,14 @@ export async function receiveInput(to: Receiving): Promise<BuildInput> {
   return { ...input, dockerfile, dockerfileName: filename };
 }
 
+/** The Dockerfile alone, for whoever does not build. */
+export async function receiveDockerfile(to: Receiving): Promise<Pick<BuildInput, 'dockerfile' | 'dockerfileName'>> {
+  const { context = '', filename = 'Dockerfile' } = to.attributes;
+  if (context && !context.startsWith('local:')) return receiveInput(to);
+  const { dockerfile } = await receiveDefinition(to, filename);
+  return { dockerfile, dockerfileName: filename };
+}
+
 /** The Dockerfile, and the ignore file that belongs to it alone. */
 async function receiveDefinition(to: Receiving, filename: string): Promise<{ dockerfile: string; ignore?: string }> {
   const definition = join(to.directory, 'definition');
