@@ -260,7 +260,17 @@ export class Containers {
     const now = this.#deps.clock.now();
     const imageName = this.#imageNames();
     const sizes = size ? await Promise.all(chosen.map((record) => this.#sizes(record))) : [];
-    return `[${chosen.map((record, index) => summaryText(record, { image: imageName(record), pathOf: this.#pathOf }, now, sizes[index])).join(',')}]`;
+    const textOf = (record: ContainerRecord, index: number): string => {
+      const around = { image: imageName(record), pathOf: this.#pathOf, recovering: this.#isRecovering(record) };
+      return summaryText(record, around, now, sizes[index]);
+    };
+    return `[${chosen.map(textOf).join(',')}]`;
+  }
+
+  /** What is told of it is what was last known, and is asked of its shim right now. */
+  #isRecovering({ id }: ContainerRecord): boolean {
+    const entry = this.#deps.reactor.entry('container', id);
+    return !entry || entry.state.startsWith('restoring');
   }
 
   /** A container may go while its size is counted. */

@@ -187,7 +187,7 @@ const summaries = new WeakMap<ContainerRecord, { image: string; text: string }>(
 /** The JSON text of a list entry. `image` is the name to show: that of the config, or the id once the tag moved. */
 export function summaryText(
   record: ContainerRecord,
-  { image, pathOf }: { image: string; pathOf: PathOf },
+  { image, pathOf, recovering = false }: { image: string; pathOf: PathOf; recovering?: boolean },
   now: number,
   sizes?: Sizes,
 ): string {
@@ -212,5 +212,6 @@ export function summaryText(
     summaries.set(record, kept);
   }
   const size = sizes ? `,"SizeRw":${sizes.sizeRw},"SizeRootFs":${sizes.sizeRootFs}` : '';
-  return `${kept.text},"Status":${JSON.stringify(statusText(record, now))}${size}}`;
+  const status = `${statusText(record, now)}${recovering ? ' (recovering)' : ''}`;
+  return `${kept.text},"Status":${JSON.stringify(status)}${size}}`;
 }

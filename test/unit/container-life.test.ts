@@ -206,12 +206,21 @@ test('killed at any time, the room finds its containers again', async () => {
   expect(eventsOf(lost.id).filter((action) => action === 'die')).toHaveLength(1);
 });
 
-test('a container made and started while the daemon still recovers is not recovered itself', async () => {
+test('a container that is not found again yet says so; one made and started meanwhile is not recovered itself', async () => {
   world = await containerWorld();
   const old = await world.create({}, 'old');
   await world.containers.start(old.id);
   const fresh: { id?: string } = {};
+  const listed = async (containers: typeof world.containers): Promise<[string, boolean][]> => {
+    const text = await containers.list({ all: true, limit: 0, filters: new Map() }, false);
+    const all = JSON.parse(text) as { Names: string[]; Status: string }[];
+    return all
+      .map(({ Names, Status }) => [Names[0]!.slice(1), Status.endsWith(' (recovering)')] as [string, boolean])
+      .sort();
+  };
+  let early: [string, boolean][] = [];
   await world.reboot(async ({ containers }) => {
+    early = await listed(containers);
     fresh.id = (await containers.create({ Image: 'busybox' }, { name: 'fresh' })).Id;
     const stopped = containers.stop('old');
     void containers.start(fresh.id);
@@ -220,4 +229,9 @@ test('a container made and started while the daemon still recovers is not recove
   await eventually(async () => (await state(fresh.id!)).Status === 'running');
   await eventually(async () => (await state(old.id)).Status === 'exited');
   expect(eventsOf(fresh.id!)).toEqual(['create', 'start']);
+  expect(early).toEqual([['old', true]]);
+  expect(await listed(world.containers)).toEqual([
+    ['fresh', false],
+    ['old', false],
+  ]);
 });
