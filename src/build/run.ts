@@ -85,7 +85,8 @@ export class BuildRun implements BuildWork<BuildResult> {
   globals!: ArgScope;
   platform!: Platform;
   cacheImages!: CacheImages;
-  checks!: Checks;
+  /** The classic builder has none. */
+  checks: Checks | undefined;
   /** Of stages that are done: what came of them, and their arguments. */
   readonly states = new Map<number, StageState>();
   readonly stageArgs = new Map<number, ArgScope>();
@@ -153,17 +154,19 @@ export class BuildRun implements BuildWork<BuildResult> {
       ...labels.map(([key, value]) => labelStep(key, value, this.file.directives.escape)),
     );
     this.cacheImages = new CacheImages(request.style);
-    this.checks = checksOf(request.buildArgs.BUILDKIT_DOCKERFILE_CHECK ?? this.file.directives.check);
-    this.warn(lint(this.file, Object.keys(platformArgs(this.platform, this.platform, ''))));
+    if (request.style === 'buildkit') {
+      this.checks = checksOf(request.buildArgs.BUILDKIT_DOCKERFILE_CHECK ?? this.file.directives.check);
+      this.warn(lint(this.file, Object.keys(platformArgs(this.platform, this.platform, ''))), this.checks);
+    }
     this.#plan();
     return this.graph.nodes.map(({ stage, needs }) => ({ index: stage.index, needs }));
   }
 
   /** Tells what is likely a mistake, or fails of it where the file wants that. */
-  warn(all: readonly Warning[]): void {
-    const warnings = all.filter(({ rule }) => !this.checks.skips(rule));
+  warn(all: readonly Warning[], checks: Checks): void {
+    const warnings = all.filter(({ rule }) => !checks.skips(rule));
     for (const warning of warnings) this.emit({ type: 'lint', warning });
-    if (warnings.length && this.checks.areErrors && this.request.style === 'buildkit') refuseViolations(warnings);
+    if (warnings.length && checks.areErrors) refuseViolations(warnings);
   }
 
   #globalArgs(): ArgScope {

@@ -174,11 +174,14 @@ export class StageRun {
 
   /** A label given beside the file is on no line. */
   #warnOfUnset(step: Instruction): void {
-    const texts = step.line ? expandedTexts(step).filter((text) => text.includes('$')) : [];
+    const { checks } = this.build;
+    if (!checks || !step.line) return;
+    const texts = expandedTexts(step).filter((text) => text.includes('$'));
     if (!texts.length) return;
     const set = (this.state.config.Env ?? []).map((entry) => entry.slice(0, entry.indexOf('=')));
     const known = new Set([...set, ...this.args.values.keys()]);
-    this.build.warn(texts.flatMap((text) => undefinedVariables(text, this.escape, known, step.line)));
+    const warnings = texts.flatMap((text) => undefinedVariables(text, this.escape, known, step.line));
+    this.build.warn(warnings, checks);
   }
 
   async #perform(step: Instruction): Promise<void> {
