@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { isCommand, runCommand } from './commands/index.ts';
 import type { Config } from './config/config.ts';
 import { type CommandLine, helpText, loadConfig, parseCommandLine } from './config/load.ts';
+import { endProcess } from './host/ffi.ts';
 import { logStream } from './service/log-stream.ts';
 import { notifier, notifyStop, watchdogInterval } from './service/notify.ts';
 import { VERSION } from './version.ts';
@@ -102,4 +103,4 @@ async function serve(config: Config, line: CommandLine): Promise<number> {
   return 1;
 }
 
-process.exit(await main(process.argv.slice(2)));
+endProcess(await main(process.argv.slice(2)));

@@ -180,6 +180,6 @@ export async function expectNothingLeft(daemon: TestDaemon): Promise<void> {
   expect(await daemon.terminate()).toBe(0);
   let found: string[] = [];
   await eventually(() => (found = leaks(daemon)).length === 0).catch(() => expect(found).toEqual([]));
-  const checked = spawnSync('bin/reactord', ['fsck', daemon.dataRoot], { encoding: 'utf8' });
+  const checked = spawnSync('bin/reactord', ['fsck', daemon.dataRoot], { encoding: 'utf8', timeout: 60_000 });
   expect(checked.stdout + checked.stderr).toContain('clean');
 }
