@@ -9,6 +9,8 @@ const PREDEFINED = new Set(
   ['HTTP_PROXY', 'HTTPS_PROXY', 'FTP_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap((name) => [name, name.toLowerCase()]),
 );
 
+export const isPredefined = (name: string): boolean => PREDEFINED.has(name);
+
 export interface Platform {
   os: string;
   architecture: string;

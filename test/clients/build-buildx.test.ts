@@ -140,6 +140,21 @@ describe.skipIf(!BUILDX)('buildx', () => {
     expect(daemon.ok('run', '--rm', name)).toBe('pushed');
   });
 
+  test('builds are history: listed, told again, removed', () => {
+    buildx({ Dockerfile: 'FROM busybox\nRUN echo remembered' }, ['build', '-t', 'history:1', '.']);
+    buildx({ Dockerfile: 'FROM busybox\nRUN exit 4' }, ['build', '.']);
+    const history = (...args: string[]) => buildx({ x: '' }, ['buildx', 'history', ...args]);
+    const [failed, done] = history('ls', '--format', '{{.Ref}} {{.Status}}').stdout.split('\n');
+    expect([failed, done]).toEqual([expect.stringMatching(/ Error$/), expect.stringMatching(/ Completed$/)]);
+    const ref = done!.split(' ')[0]!;
+    expect(history('logs', ref).stderr).toContain('remembered');
+    expect(history('inspect', '--format', '{{.Status}} {{.NumTotalSteps}}', ref).stdout.trim()).toMatch(
+      /^completed \d+$/,
+    );
+    expect(history('rm', ref).code).toBe(0);
+    expect(history('ls', '--format', '{{.Ref}}').stdout).not.toContain(ref);
+  });
+
   test('several outputs of one build', () => {
     const out = join(directory, 'outputs');
     const args = [

@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GrpcClient } from '../../src/build/grpc/client.ts';
-import { Control } from '../../src/generated/proto/buildkit/control_pb.ts';
+import {
+  type BuildHistoryEvent,
+  BuildHistoryEventType,
+  Control,
+} from '../../src/generated/proto/buildkit/control_pb.ts';
 import {
   buildkitBuild,
   type BuildKitBuild,
@@ -230,6 +234,62 @@ test('a session may go with the classic address: the context comes from it, name
   const last = JSON.parse(answer.text.trim().split('\r\n').at(-1)!);
   expect(last).toEqual({ id: 'moby.image.id', aux: { ID: daemon.ok('inspect', '-f', '{{.Id}}', 'classic-session') } });
   expect(daemon.ok('run', '--rm', 'classic-session', 'cat', '/f')).toBe('by session');
+});
+
+async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const one of source) all.push(one);
+  return all;
+}
+
+/** Events of a history up to now. */
+async function historyOf(ref = ''): Promise<BuildHistoryEvent[]> {
+  const call = control.open(Control.method.listenBuildHistory, { signal: AbortSignal.timeout(10_000) });
+  await call.send({ ref, earlyExit: true });
+  call.end();
+  return collect(call.received);
+}
+
+async function logOf(ref: string): Promise<string> {
+  const call = control.open(Control.method.status, { signal: AbortSignal.timeout(10_000) });
+  await call.send({ ref });
+  call.end();
+  const statuses = await collect(call.received);
+  return statuses.flatMap(({ logs }) => logs.map(({ msg }) => Buffer.from(msg).toString())).join('');
+}
+
+test('builds that ended are history with what they said, also after a restart, until they are removed', async () => {
+  const attributes = { 'build-arg:A': '1', 'build-arg:HTTP_PROXY': 'http://user:pa55word@proxy', target: 'one' };
+  const done = await build({ Dockerfile: 'FROM busybox AS one\nARG A\nRUN echo remembered $A' }, { attributes, ...moby('h') });
+  const failed = await build({ Dockerfile: 'FROM busybox\nRUN exit 5' });
+  control.close();
+  await daemon.restart();
+  control = new GrpcClient(await upgrade(daemon.socket, '/grpc'));
+  const [completed] = await historyOf(done.ref);
+  expect(completed).toMatchObject({ type: BuildHistoryEventType.COMPLETE, record: { numTotalSteps: 6, numCompletedSteps: 6, numCachedSteps: 0 } });
+  expect(completed!.record!.frontendAttrs).toEqual({ 'build-arg:A': '1', target: 'one' });
+  expect(completed!.record!.exporterResponse['image.name']).toBe('h');
+  expect((await historyOf(failed.ref))[0]!.record!.error!.message).toContain('exit code: 5');
+  expect(await logOf(done.ref)).toBe('remembered 1\n');
+  await control.unary(Control.method.updateBuildHistory, { ref: done.ref, delete: true }, { deadline: 10_000 });
+  expect(await historyOf(done.ref)).toEqual([]);
+  expect((await historyOf()).at(-1)!.record!.ref).toBe(failed.ref);
+  const unknown = control.unary(Control.method.updateBuildHistory, { ref: done.ref, pinned: true }, { deadline: 10_000 });
+  await expect(unknown).rejects.toThrow('no such build');
+}); // prettier-ignore
+
+test('a listener of history hears of builds when they begin and when they end', async () => {
+  const call = control.open(Control.method.listenBuildHistory, { signal: AbortSignal.timeout(20_000) });
+  await call.send({ activeOnly: true });
+  call.end();
+  const { ref } = await build({ Dockerfile: 'FROM busybox' });
+  const heard: BuildHistoryEventType[] = [];
+  for await (const { type, record } of call.received) {
+    if (record?.ref === ref) heard.push(type);
+    if (type === BuildHistoryEventType.COMPLETE) break;
+  }
+  call.cancel();
+  expect(heard).toEqual([BuildHistoryEventType.STARTED, BuildHistoryEventType.COMPLETE]);
 });
 
 test('the cache is told and emptied', async () => {

@@ -101,8 +101,16 @@ async function solve(front: BuildKit, request: SolveRequest, call: Call): Promis
   const job = front.jobs.open(request.ref, request.session, { entitlements: request.entitlements, inlineCache });
   const cancel = (): void => job.cancel();
   call.signal.addEventListener('abort', cancel, { once: true });
+  const exporters = exportersOf(request);
+  // What clients ask for their own use, as questions about a Dockerfile, is no build.
+  if (!request.internal) front.history.begin(job, exporters);
   try {
-    return await front.finish(job, request.frontend ? request.frontendAttrs : undefined, exportersOf(request));
+    const response = await front.finish(job, request.frontend ? request.frontendAttrs : undefined, exporters);
+    front.history.end(job, { response });
+    return response;
+  } catch (error) {
+    front.history.end(job, { error });
+    throw error;
   } finally {
     call.signal.removeEventListener('abort', cancel);
     front.jobs.close(job);
@@ -114,8 +122,7 @@ export function registerControl(server: GrpcServer, front: BuildKit): void {
   server
     .unary(method.solve, async (request, call) => ({ exporterResponse: await solve(front, request, call) }))
     .serverStream(method.status, async function* ({ ref }, call) {
-      const job = await front.jobs.get(ref, call.signal);
-      yield* job.progress.read();
+      yield* front.history.status(ref) ?? (await front.jobs.get(ref, call.signal)).progress.read();
     })
     .duplex(method.session, (inputs, call) => session(front, inputs, call))
     .unary(method.listWorkers, async () => ({ record: [await front.worker()] }))
@@ -131,11 +138,10 @@ export function registerControl(server: GrpcServer, front: BuildKit): void {
       });
       for (const id of deleted) yield recordOf(before.get(id)!);
     })
-    .serverStream(method.listenBuildHistory, async function* ({ earlyExit }, call) {
-      // Builds are told by the daemon's own journal; this history is empty, and a listener waits until it leaves.
-      if (earlyExit || call.signal.aborted) return;
-      await new Promise<void>((resolve) => call.signal.addEventListener('abort', () => resolve(), { once: true }));
+    .serverStream(method.listenBuildHistory, (request, call) => front.history.listen(request, call.signal))
+    .unary(method.updateBuildHistory, async (request) => {
+      if (!request.finalize) front.history.update(request);
+      return {};
     })
-    .unary(method.updateBuildHistory, async () => ({}))
     .unary(Health.method.check, async () => ({ status: 1 }));
 }

@@ -60,11 +60,25 @@ function isSame(old: fs.BigIntStats | undefined, stat: Stat): boolean {
   ); // prettier-ignore
 }
 
-/** Files whose bytes are on their way. */
-class Receiver {
+/** What becomes of a tree that comes. */
+export interface Taker {
+  /** An entry. Answers its number, which counts from 0, when its bytes are wanted. */
+  stat(stat: Stat): number | undefined;
+  /** No bytes are the end of a file. */
+  data(id: number, bytes: Uint8Array): void;
+  /** No bytes are on their way. */
+  readonly isIdle: boolean;
+  /** All is there. */
+  finish(): void;
+  close(): void;
+}
+
+/** Makes it a directory. */
+class Receiver implements Taker {
   #root: string;
   #kept: string | undefined;
   #extractor: LayerExtractor;
+  /** Whose bytes are on their way. */
   #files = new Map<number, { path: string; fd?: number; modTime: bigint }>();
   #count = 0;
   /** Of all files, whether they had to come or not. */
@@ -80,7 +94,6 @@ class Receiver {
     return this.#files.size === 0;
   }
 
-  /** Makes the entry. Answers its number when its bytes are wanted. */
   stat(stat: Stat): number | undefined {
     const id = this.#count++;
     const kind = kindOfGoMode(stat.mode);
@@ -156,23 +169,28 @@ export async function receiveDirectoryFrom(
 ): Promise<{ bytes: number }> {
   await mkdir(target, { recursive: true });
   const receiver = new Receiver(target, options.kept);
+  await take(peer, receiver, name, options.transferred);
+  return { bytes: receiver.bytes };
+}
+
+async function take(peer: Sending, taker: Taker, name: string, transferred?: (bytes: number) => void): Promise<void> {
   let isListed = false;
   const finishIfComplete = async (): Promise<void> => {
-    if (isListed && receiver.isIdle) await peer.send({ type: Type.PACKET_FIN });
+    if (isListed && taker.isIdle) await peer.send({ type: Type.PACKET_FIN });
   };
   try {
     for await (const packet of peer.received) {
       switch (packet.type) {
         case Type.PACKET_STAT: {
-          const id = packet.stat && receiver.stat(packet.stat);
+          const id = packet.stat && taker.stat(packet.stat);
           isListed ||= !packet.stat;
           if (id !== undefined) await peer.send({ type: Type.PACKET_REQ, id });
           else if (!packet.stat) await finishIfComplete();
           break;
         }
         case Type.PACKET_DATA:
-          receiver.data(packet.id, packet.data);
-          options.transferred?.(packet.data.length);
+          taker.data(packet.id, packet.data);
+          transferred?.(packet.data.length);
           if (!packet.data.length) await finishIfComplete();
           break;
         case Type.PACKET_FIN:
@@ -184,10 +202,9 @@ export async function receiveDirectoryFrom(
           throw unavailable(`unexpected packet ${packet.type}`);
       }
     }
-    receiver.finish();
-    return { bytes: receiver.bytes };
+    taker.finish();
   } finally {
-    receiver.close();
+    taker.close();
   }
 }
 
@@ -199,9 +216,27 @@ export async function receiveDirectory(
   signal: AbortSignal,
   options?: ReceiveOptions,
 ): Promise<{ bytes: number }> {
+  return withCall(session, request, signal, (call) => receiveDirectoryFrom(call, target, request.name, options));
+}
+
+/** Gives a directory of the client to a taker. */
+export const takeDirectory = (
+  session: Session,
+  request: DirectoryRequest,
+  taker: Taker,
+  signal: AbortSignal,
+  transferred?: (bytes: number) => void,
+): Promise<void> => withCall(session, request, signal, (call) => take(call, taker, request.name, transferred));
+
+async function withCall<T>(
+  session: Session,
+  request: DirectoryRequest,
+  signal: AbortSignal,
+  work: (call: Sending) => Promise<T>,
+): Promise<T> {
   const call = session.client.open(FileSync.method.diffCopy, { metadata: metadataOf(request), signal });
   try {
-    return await receiveDirectoryFrom(call, target, request.name, options);
+    return await work(call);
   } finally {
     call.cancel();
   }

@@ -21,6 +21,7 @@ import { credentials } from './client-services.ts';
 import { registerControl } from './control.ts';
 import { type Export, exportResult } from './exports.ts';
 import { buildArgsOf, frontendRequest } from './frontend.ts';
+import { BuildHistory } from './history.ts';
 import { type Job, Jobs } from './jobs.ts';
 import { type Answer, answer } from './questions.ts';
 import { receiveDockerfile } from './receive.ts';
@@ -36,6 +37,8 @@ export const BUILDKIT_VERSION = { package: 'reactord', version: PROTOCOL_VERSION
 
 export interface BuildKitOptions {
   directory: string;
+  /** Where builds that ended are kept for `docker buildx history`. */
+  historyDirectory: string;
   /** Of the host as containers reach it. */
   hostGateway: () => Promise<string | undefined>;
   /** What clients may allow their builds. */
@@ -46,6 +49,7 @@ export class BuildKit {
   readonly builds: Builds;
   readonly jobs: Jobs;
   readonly sessions: Sessions;
+  readonly history: BuildHistory;
   #server: GrpcServer;
   #directory: string;
   #hostGateway: () => Promise<string | undefined>;
@@ -58,6 +62,7 @@ export class BuildKit {
     this.builds = builds;
     this.jobs = new Jobs(clock);
     this.sessions = new Sessions(clock);
+    this.history = new BuildHistory({ directory: options.historyDirectory, clock, log });
     this.#directory = options.directory;
     this.#server = new GrpcServer(log);
     registerControl(this.#server, this);
@@ -118,6 +123,7 @@ export class BuildKit {
   ): Promise<BuildResult> {
     const { signal } = job.controller;
     const { progress } = job;
+    job.attributes = attributes;
     const request = frontendRequest({
       attributes,
       session: this.#sessionOf(job),
@@ -211,5 +217,6 @@ export class BuildKit {
     this.jobs.cancelAll();
     this.sessions.close();
     await this.#server.close();
+    await this.history.stop();
   }
 }

@@ -21,6 +21,8 @@ export class Job {
   readonly inlineCache: boolean;
   readonly progress: Progress;
   readonly controller = new AbortController();
+  /** Of the build, as the frontend was given them. */
+  attributes: Readonly<Record<string, string>> = {};
   /** Finished builds by the ids that the client knows them by. */
   readonly results = new Map<string, BuildResult>();
   /** The id the client returned as the job's result; undefined for nothing. */

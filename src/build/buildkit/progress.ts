@@ -37,6 +37,8 @@ export class Progress {
   #ended = false;
   #vertexes = new Map<string, VertexInit>();
   #pulls = new Map<string, number>();
+  #ends = 0;
+  #warnings = 0;
 
   constructor(ref: string, clock: Clock) {
     this.#ref = ref;
@@ -51,6 +53,21 @@ export class Progress {
     return queue;
   }
 
+  /** All so far, but for output beyond what is kept. */
+  told(): readonly StatusResponse[] {
+    return this.#told;
+  }
+
+  counts() {
+    const vertexes = [...this.#vertexes.values()];
+    return {
+      numTotalSteps: vertexes.length,
+      numCompletedSteps: this.#ends,
+      numCachedSteps: vertexes.filter(({ cached }) => cached).length,
+      numWarnings: this.#warnings,
+    };
+  }
+
   end(): void {
     this.#ended = true;
     for (const queue of this.#readers) queue.end();
@@ -59,6 +76,7 @@ export class Progress {
 
   #tell(init: StatusInit): void {
     const status = create(StatusResponseSchema, init);
+    this.#warnings += status.warnings.length;
     this.#toldBytes += status.logs.reduce((sum, { msg }) => sum + msg.length, 0);
     if (!status.logs.length || this.#toldBytes <= REPLAY_BYTES) this.#told.push(status);
     for (const queue of this.#readers) queue.push(status);
@@ -117,6 +135,7 @@ export class Progress {
   #end(id: string, more: Partial<{ cached: boolean; error: string }>): void {
     const vertex = this.#vertexes.get(id);
     if (!vertex) return;
+    this.#ends++;
     this.#vertexes.set(id, { ...vertex, ...more });
     this.#tell({ vertexes: [{ ...vertex, ...more, completed: this.#now() }] });
   }

@@ -2,16 +2,17 @@
 import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid, notImplemented } from '../../errors.ts';
-import { readDirectory, readTextIn, receiveRemote, unpackInto } from '../context.ts';
+import { readDirectory, receiveRemote, unpackInto } from '../context.ts';
 import { isGit, isHttp } from '../fetch.ts';
 import type { Tree } from '../files/select.ts';
 import type { BuildCache } from '../cache.ts';
 import { readIgnoreFile } from '../patterns.ts';
 import type { BuildInput } from '../types.ts';
 import { uploaded } from './client-services.ts';
-import { type DirectoryRequest, receiveDirectory } from './file-sync.ts';
+import { type DirectoryRequest, receiveDirectory, takeDirectory } from './file-sync.ts';
 import type { Within } from './progress.ts';
 import type { Session } from './sessions.ts';
+import { Texts } from './texts.ts';
 
 export interface Receiving {
   attributes: Readonly<Record<string, string>>;
@@ -27,31 +28,29 @@ export interface Receiving {
   atEnd: (() => void)[];
 }
 
-/** A directory of the client, shown as a step with the bytes that came. */
-async function shown(
-  to: Receiving,
-  title: string,
-  request: DirectoryRequest,
-  target: string,
-  kept?: string,
-): Promise<number> {
-  const { bytes } = await to.within(title, (transferred) =>
-    receiveDirectory(to.session, request, target, to.signal, { transferred, kept }),
-  );
-  return bytes;
-}
-
-/** The same for a directory that may be large: only what changed since the last build comes, and it is kept for the next. */
+/**
+ * A directory of the client, shown as a step with the bytes that came. Only what changed since the last build comes, and it is kept for
+ * the next.
+ */
 async function shownAndKept(to: Receiving, title: string, request: DirectoryRequest, target: string): Promise<void> {
   const id = `${to.session.sharedKey}/${request.name}`;
-  const size = await shown(to, title, request, target, to.kept.local(id));
+  const kept = to.kept.local(id);
+  const { bytes: size } = await to.within(title, (transferred) =>
+    receiveDirectory(to.session, request, target, to.signal, { transferred, kept }),
+  );
   to.atEnd.push(() => to.kept.keepLocal(id, target, { description: `local source for ${request.name}`, size }));
 }
 
+/** Some small files of a directory of the client. */
+async function shownTexts(to: Receiving, title: string, request: DirectoryRequest): Promise<Texts> {
+  const texts = new Texts();
+  await to.within(title, (transferred) => takeDirectory(to.session, request, texts, to.signal, transferred));
+  return texts;
+}
+
 async function ignoreRules(to: Receiving, name: string, title: string): Promise<string[]> {
-  const rules = await mkdtemp(join(to.directory, 'ignore-'));
-  await shown(to, title, { name, follow: ['.dockerignore'] }, rules);
-  return readIgnoreFile(readTextIn(rules, '.dockerignore') ?? '');
+  const texts = await shownTexts(to, title, { name, follow: ['.dockerignore'] });
+  return readIgnoreFile(texts.get('.dockerignore') ?? '');
 }
 
 /** A named context, with its own ignore file obeyed. */
@@ -97,13 +96,12 @@ export async function receiveDockerfile(to: Receiving): Promise<Pick<BuildInput,
 
 /** The Dockerfile, and the ignore file that belongs to it alone. */
 async function receiveDefinition(to: Receiving, filename: string): Promise<{ dockerfile: string; ignore?: string }> {
-  const definition = join(to.directory, 'definition');
   const follow = [filename, `${filename}.dockerignore`, filename.toLowerCase()];
   const name = to.attributes.dockerfilekey ?? 'dockerfile';
-  await shown(to, `[internal] load build definition from ${filename}`, { name, follow }, definition);
-  const dockerfile = readTextIn(definition, filename) ?? readTextIn(definition, filename.toLowerCase());
+  const texts = await shownTexts(to, `[internal] load build definition from ${filename}`, { name, follow });
+  const dockerfile = texts.get(filename) ?? texts.get(filename.toLowerCase());
   if (dockerfile === undefined) throw invalid(`failed to read dockerfile: open ${filename}: no such file or directory`);
-  return { dockerfile, ignore: readTextIn(definition, `${filename}.dockerignore`) };
+  return { dockerfile, ignore: texts.get(`${filename}.dockerignore`) };
 }
 
 async function receiveLocal(to: Receiving, filename: string, local: string): Promise<BuildInput> {

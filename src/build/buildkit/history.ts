@@ -1,0 +1,206 @@
+/**
+ * Builds of BuildKit clients, as `docker buildx history` shows them: those that run, and the last that ended, each with all that it
+ * told. A build that ended is two files, so that history outlives the daemon.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { timestampFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
+import { sizeDelimitedDecodeStream, sizeDelimitedEncode } from '@bufbuild/protobuf/wire';
+import type { Logger } from 'pino';
+import { asDaemonError, notFound } from '../../errors.ts';
+import {
+  BuildErrorSchema,
+  type BuildHistoryEventSchema,
+  BuildHistoryEventType,
+  type BuildHistoryRecord,
+  BuildHistoryRecordSchema,
+  type StatusResponse,
+  StatusResponseSchema,
+} from '../../generated/proto/buildkit/control_pb.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { isPredefined } from '../args.ts';
+import { codeOf } from '../grpc/status.ts';
+import { Queue } from '../queue.ts';
+import type { Export } from './exports.ts';
+import type { Job } from './jobs.ts';
+
+export type HistoryEvent = MessageInitShape<typeof BuildHistoryEventSchema>;
+
+export interface HistoryDeps {
+  directory: string;
+  clock: Clock;
+  log: Logger;
+}
+
+/** Ended builds that are kept beside the pinned ones. */
+const KEPT = 50;
+const RECORD = '.record';
+const STATUS = '.status';
+
+/** Proxies carry passwords. */
+const withoutProxies = (attributes: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(attributes).filter(([key]) => !isPredefined(key.replace(/^build-arg:/, ''))));
+
+export class BuildHistory {
+  #deps: HistoryDeps;
+  #running = new Map<string, { job: Job; record: BuildHistoryRecord }>();
+  /** Read when somebody asks first. */
+  #known: Map<string, BuildHistoryRecord> | undefined;
+  #listeners = new Set<Queue<HistoryEvent>>();
+  #writing = new Set<Promise<void>>();
+
+  constructor(deps: HistoryDeps) {
+    this.#deps = deps;
+  }
+
+  begin(job: Job, exporters: Export[]): void {
+    const createdAt = timestampFromMs(this.#deps.clock.now());
+    const record = create(BuildHistoryRecordSchema, { ref: job.ref, frontend: 'dockerfile.v0', exporters, createdAt });
+    this.#running.set(job.ref, { job, record });
+    this.#tell(BuildHistoryEventType.STARTED, record);
+  }
+
+  end(job: Job, outcome: { response?: Record<string, string>; error?: unknown }): void {
+    const running = this.#running.get(job.ref);
+    if (!running) return;
+    const record = current(running);
+    record.completedAt = timestampFromMs(this.#deps.clock.now());
+    if (outcome.response) record.exporterResponse = outcome.response;
+    if (outcome.error) {
+      const { message } = asDaemonError(outcome.error);
+      record.error = create(BuildErrorSchema, { code: codeOf(outcome.error), message });
+    }
+    this.#running.delete(job.ref);
+    this.#ended.set(job.ref, record);
+    const told = Buffer.concat(job.progress.told().map((status) => sizeDelimitedEncode(StatusResponseSchema, status)));
+    this.#keep(this.#write(record, told));
+    this.#tell(BuildHistoryEventType.COMPLETE, record);
+    this.#forgetOldest();
+  }
+
+  /** What is known, then what happens, until the listener leaves. */
+  async *listen(
+    request: { ref: string; activeOnly: boolean; earlyExit: boolean; limit: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<HistoryEvent> {
+    const wanted = ({ record }: HistoryEvent): boolean => !request.ref || record?.ref === request.ref;
+    const queue: Queue<HistoryEvent> = new Queue(() => this.#listeners.delete(queue));
+    for (const event of this.#all(request)) queue.push(event);
+    if (request.earlyExit || signal.aborted) queue.end();
+    else this.#listeners.add(queue);
+    const leave = (): void => queue.end();
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      for await (const event of queue) if (wanted(event)) yield event;
+    } finally {
+      this.#listeners.delete(queue);
+      signal.removeEventListener('abort', leave);
+    }
+  }
+
+  /** All that a build told which ended; undefined when there is none of that ref. */
+  status(ref: string): AsyncIterable<StatusResponse> | undefined {
+    const record = this.#ended.get(ref);
+    return record && this.#told(record);
+  }
+
+  async *#told(record: BuildHistoryRecord): AsyncGenerator<StatusResponse> {
+    await Promise.allSettled(this.#writing);
+    yield* sizeDelimitedDecodeStream(StatusResponseSchema, createReadStream(this.#place(record, STATUS)));
+  }
+
+  /** Errors: notFound for a build that is not there or still runs. */
+  update({ ref, pinned, delete: gone }: { ref: string; pinned: boolean; delete: boolean }): void {
+    const record = this.#ended.get(ref);
+    if (!record) throw notFound(`no such build: ${ref}`);
+    if (gone) return this.#forget(record);
+    record.pinned = pinned;
+    this.#keep(this.#write(record));
+    this.#tell(BuildHistoryEventType.COMPLETE, record);
+  }
+
+  async stop(): Promise<void> {
+    for (const queue of this.#listeners) queue.end();
+    await Promise.allSettled(this.#writing);
+  }
+
+  #all({ ref, activeOnly, limit }: { ref: string; activeOnly: boolean; limit: number }): HistoryEvent[] {
+    const ended = activeOnly ? [] : [...this.#ended.values()];
+    const events = [
+      ...ended.map((record) => ({ type: BuildHistoryEventType.COMPLETE, record })),
+      ...[...this.#running.values()].map((one) => ({ type: BuildHistoryEventType.STARTED, record: current(one) })),
+    ].filter(({ record }) => !ref || record.ref === ref);
+    return limit > 0 ? events.slice(-limit) : events;
+  }
+
+  get #ended(): Map<string, BuildHistoryRecord> {
+    return (this.#known ??= this.#read());
+  }
+
+  /** By their ends, oldest first. What cannot be read is no history. */
+  #read(): Map<string, BuildHistoryRecord> {
+    const { directory, log } = this.#deps;
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const records: BuildHistoryRecord[] = [];
+    for (const name of readdirSync(directory).filter((each) => each.endsWith(RECORD))) {
+      try {
+        records.push(fromBinary(BuildHistoryRecordSchema, readFileSync(join(directory, name))));
+      } catch (error) {
+        log.warn({ err: error, name }, 'a record of a build cannot be read');
+      }
+    }
+    records.sort((a, b) => endOf(a) - endOf(b));
+    return new Map(records.map((record) => [record.ref, record]));
+  }
+
+  /** Refs are words of clients. */
+  #place({ ref }: BuildHistoryRecord, kind: string): string {
+    return join(this.#deps.directory, createHash('sha256').update(ref).digest('hex').slice(0, 32) + kind);
+  }
+
+  async #write(record: BuildHistoryRecord, told?: Uint8Array): Promise<void> {
+    const place = this.#place(record, RECORD);
+    if (told) await writeFile(this.#place(record, STATUS), told, { mode: 0o600 });
+    await writeFile(`${place}.new`, toBinary(BuildHistoryRecordSchema, record), { mode: 0o600 });
+    await rename(`${place}.new`, place);
+    // It may have been removed meanwhile.
+    if (this.#ended.get(record.ref) !== record) this.#remove(record);
+  }
+
+  #keep(writing: Promise<void>): void {
+    const kept = writing
+      .catch((error: unknown) => this.#deps.log.warn({ err: error }, 'a build is not kept in history'))
+      .finally(() => this.#writing.delete(kept));
+    this.#writing.add(kept);
+  }
+
+  #forgetOldest(): void {
+    const loose = [...this.#ended.values()].filter(({ pinned }) => !pinned);
+    for (const record of loose.slice(0, Math.max(0, loose.length - KEPT))) this.#forget(record);
+  }
+
+  #forget(record: BuildHistoryRecord): void {
+    this.#ended.delete(record.ref);
+    this.#remove(record);
+    this.#tell(BuildHistoryEventType.DELETED, record);
+  }
+
+  #remove(record: BuildHistoryRecord): void {
+    for (const kind of [RECORD, STATUS]) rmSync(this.#place(record, kind), { force: true });
+  }
+
+  #tell(type: BuildHistoryEventType, record: BuildHistoryRecord): void {
+    for (const queue of this.#listeners) queue.push({ type, record });
+  }
+}
+
+const endOf = ({ completedAt }: BuildHistoryRecord): number => (completedAt ? timestampMs(completedAt) : 0);
+
+/** The record with what the build is about and how far it came. */
+function current({ job, record }: { job: Job; record: BuildHistoryRecord }): BuildHistoryRecord {
+  record.frontendAttrs = withoutProxies(job.attributes);
+  return Object.assign(record, job.progress.counts());
+}
