@@ -25,6 +25,7 @@ import { systemClock } from './lib/clock.ts';
 import { createLogDrivers } from './logs/drivers.ts';
 import { createNetworkRoom } from './network/room.ts';
 import { armDrill, parseDrill } from './reactor/drill.ts';
+import { waitingFor } from './reactor/ask.ts';
 import { lifecycle } from './reactor/lifecycle.ts';
 import { Reactor } from './reactor/reactor.ts';
 import type { Room, RoomDeps } from './reactor/room.ts';
@@ -38,6 +39,7 @@ import { createSampler } from './stats/sampler.ts';
 import { sqliteStore } from './store/sqlite.ts';
 import { readComponents, systemInfo } from './system-info.ts';
 import { containerUsage, countContainers, createViews } from './views.ts';
+import { timersOf } from './visualizer/view.ts';
 import { createVolumeRoom } from './volume/room.ts';
 
 export interface Daemon {
@@ -277,7 +279,11 @@ function dumpOf(parts: Parts | undefined, state: unknown): object {
       state: entry.state,
       inStateMs: now - entry.since,
       lastEvent: entry.lastEvent,
-      effects: [...entry.effects.values()].map((effect) => ({ name: effect.name, runningMs: now - effect.startedAt })),
+      effects: [...entry.effects.values()].map(({ name, startedAt, limit }) => ({
+        ...{ name, runningMs: now - startedAt, limitMs: limit },
+      })),
+      timers: timersOf(entry.actor).map(({ event, dueAt }) => ({ event, dueInMs: dueAt - now })),
+      commandsWaiting: waitingFor(entry.actor),
     })),
   };
 }

@@ -19,6 +19,9 @@ export function awaits(actor: AnyActorRef, refuse: Refuse): () => void {
   return () => all.delete(refuse);
 }
 
+/** How many commands wait for the actor. */
+export const waitingFor = (actor: AnyActorRef): number => waiting.get(actor)?.size ?? 0;
+
 /** Nobody waits for the actor any longer. What it does goes on. */
 export function giveUp(actor: AnyActorRef, error: DaemonError): void {
   for (const refuse of waiting.get(actor) ?? []) refuse(error);

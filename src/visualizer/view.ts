@@ -34,7 +34,7 @@ interface ScheduledEvent {
 }
 
 /** Delayed transitions that wait in the actor's system. */
-function timersOf(actor: AnyActorRef): ActorView['timers'] {
+export function timersOf(actor: AnyActorRef): ActorView['timers'] {
   const system = (actor as { system?: { getSnapshot(): unknown } }).system;
   const scheduled = (system?.getSnapshot() as { _scheduledEvents?: Record<string, ScheduledEvent> })?._scheduledEvents;
   return Object.values(scheduled ?? {})

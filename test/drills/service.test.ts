@@ -256,18 +256,26 @@ describe('SIGHUP', () => {
 
 describe('SIGUSR1', () => {
   it('writes actors, timers and pending work to a file, and opens no inspector', async () => {
-    daemon.ok('run', '-d', '--name', 'steady', daemon.image, 'sleep', '1000');
+    const deaf = ['sh', '-c', 'trap "" TERM; echo ready; while :; do sleep 1; done'];
+    daemon.ok('run', '-d', '--name', 'steady', daemon.image, ...deaf);
+    await eventually(() => daemon.ok('logs', 'steady') === 'ready');
+    const stop = daemon.api('POST', '/containers/steady/stop?t=1000');
+    await eventually(async () => {
+      const { json } = await daemon.api<{ state: string; timers: object[] }[]>('GET', '/reactord/actors');
+      return json.some(({ state, timers }) => state.startsWith('stopping') && timers.length > 0);
+    });
     process.kill(daemon.pid(), 'SIGUSR1');
     const run = join(daemon.directory, 'run');
     const name = await eventually(() => readdirSync(run).find((each) => each.startsWith('dump-')));
     const dump = await eventually(
-      () => JSON.parse(readFileSync(join(run, name), 'utf8')) as { actors: { actor: string; state: string }[] },
+      () => JSON.parse(readFileSync(join(run, name), 'utf8')) as { actors: { actor: string; timers: object[] }[] },
     );
-    expect(dump.actors.some(({ actor, state }) => actor.startsWith('container/') && state.startsWith('running'))).toBe(
-      true,
-    );
+    const container = dump.actors.find(({ actor }) => actor.startsWith('container/'))!;
+    expect(container).toMatchObject({ state: expect.stringMatching(/^stopping/), commandsWaiting: 1 });
+    expect(container.timers).toContainEqual({ event: expect.any(String), dueInMs: expect.any(Number) });
     expect(daemon.inside('ss', '-tlnH').stdout).not.toContain(':9229');
     await removeAll(daemon);
+    await stop;
   });
 });
 

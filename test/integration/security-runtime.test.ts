@@ -245,3 +245,14 @@ describe('a secret', () => {
     }
   });
 });
+
+describe('--no-new-privileges', () => {
+  test('holds for every container that does not say otherwise', async () => {
+    await daemon.restart('--no-new-privileges');
+    const look = sh('grep NoNewPrivs /proc/self/status');
+    expect(run(...look)).toMatch(/1$/);
+    expect(run('--security-opt', 'no-new-privileges=false', ...look)).toMatch(/0$/);
+    daemon.ok('run', '-d', '--name', 'bound', 'busybox', 'sleep', '600');
+    expect(exec('bound', 'grep', 'NoNewPrivs', '/proc/self/status')).toMatch(/1$/);
+  });
+});

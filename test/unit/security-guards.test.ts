@@ -1,4 +1,13 @@
-import { closeSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -9,6 +18,30 @@ import { openDirectories } from '../../src/build/mount-open.ts';
 import { compileGlob } from '../../src/build/patterns.ts';
 import { subordinateIds } from '../../src/host/user-remap.ts';
 import { runtimeWarnings } from '../../src/runtime/version-gate.ts';
+
+describe('the table of holes', () => {
+  const textOf = (name: string): string => readFileSync(join('test', `${name}.test.ts`), 'utf8');
+  const rows = readFileSync('docs/security.md', 'utf8')
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim()))
+    .filter(([, hole = '', , , where = '']) => /CVE-|GHSA-/.test(hole) && where.includes('/'))
+    .map(([, hole = '', , , where = '']) => {
+      let directory = '';
+      const files = where.split(', ').map((name) => {
+        if (name.includes('/')) directory = name.split('/')[0]!;
+        return name.includes('/') ? name : `${directory}/${name}`;
+      });
+      return { holes: hole.match(/CVE-\d+-\d+|GHSA-\w+/g)!, files };
+    });
+
+  test('is whole, and each has a test that is named by it', () => {
+    expect(rows.length).toBeGreaterThan(30);
+    const untested = rows.flatMap(({ holes, files }) =>
+      holes.filter((hole) => !files.some((file) => new RegExp(`['\`].*${hole}.*['\`]`).test(textOf(file)))),
+    );
+    expect(untested).toEqual([]);
+  });
+});
 
 describe('a runtime', () => {
   const closed = (version: string): boolean => runtimeWarnings('runc', version).length === 0;

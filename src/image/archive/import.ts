@@ -36,21 +36,25 @@ function importName({ repo, tag }: Pick<ImportRequest, 'repo' | 'tag'>): string 
 /** What a server that refuses makes of the request. */
 const REFUSALS: Readonly<Record<number, typeof invalid>> = { 401: unauthorized, 403: forbidden, 404: notFound };
 
+/** An address as logs, errors and histories may have it: without its password. */
+const shown = (address: string): string => address.replace(/(\/\/[^/?#@:]*):[^/?#]*@/, '$1:***@');
+
 async function download(source: string, signal?: AbortSignal): Promise<Readable> {
   const url = URL.parse(source.includes('://') ? source : `http://${source}`);
-  if (!url?.host) throw invalid(`Get ${JSON.stringify(url?.href ?? source)}: http: no Host in request URL`);
+  const address = shown(url?.href ?? source);
+  if (!url?.host) throw invalid(`Get ${JSON.stringify(address)}: http: no Host in request URL`);
   if (!/^https?:$/.test(url.protocol))
-    throw invalid(`Get "${url.href}": unsupported protocol scheme "${url.protocol.slice(0, -1)}"`);
+    throw invalid(`Get "${address}": unsupported protocol scheme "${url.protocol.slice(0, -1)}"`);
   const { Agent, request } = (await import('undici')).default;
   const dispatcher = new Agent({ headersTimeout: HEADERS_TIMEOUT_MS, bodyTimeout: BODY_TIMEOUT_MS });
   const close = (): void => void dispatcher.destroy().catch(() => {});
   try {
     const { statusCode, body } = await request(url, { dispatcher, signal }).catch((error: unknown) => {
-      throw internal(connectionFailure(`Get "${url.href}"`, error).message, { cause: error });
+      throw internal(connectionFailure(`Get "${address}"`, error).message, { cause: error });
     });
     if (statusCode < 400) return body.on('close', close);
     const refuse = REFUSALS[statusCode] ?? (statusCode < 500 ? invalid : internal);
-    throw refuse(`failed to GET ${url.href} with status ${statusCode} ${STATUS_CODES[statusCode] ?? ''}`);
+    throw refuse(`failed to GET ${address} with status ${statusCode} ${STATUS_CODES[statusCode] ?? ''}`);
   } catch (error) {
     close();
     throw error;
@@ -67,7 +71,7 @@ export async function* importImage(services: ImageServices, wanted: ImportReques
   const source = fromBody ? wanted.body : await download(wanted.source, wanted.signal);
   if (!fromBody) yield { status: `Downloading from ${wanted.source}` };
   const created = new Date(clock.now()).toISOString();
-  const comment = wanted.message || `Imported from ${wanted.source}`;
+  const comment = wanted.message || `Imported from ${shown(wanted.source)}`;
   const image = await images.create({
     layers: [await decompress(source)],
     config: { architecture, os, ...(variant ? { variant } : {}), created, config, history: [{ created, comment }] },
