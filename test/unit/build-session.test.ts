@@ -7,9 +7,10 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { clientServices, credentials, uploaded } from '../../src/build/buildkit/client-services.ts';
 import { type PacketInit, sendTree } from '../../src/build/buildkit/file-send.ts';
-import { receiveDirectory } from '../../src/build/buildkit/file-sync.ts';
+import { receiveDirectory, takeDirectory } from '../../src/build/buildkit/file-sync.ts';
 import { goModeOf } from '../../src/build/buildkit/file-mode.ts';
 import { type Session, Sessions } from '../../src/build/buildkit/sessions.ts';
+import { Texts } from '../../src/build/buildkit/texts.ts';
 import { GrpcServer } from '../../src/build/grpc/server.ts';
 import { Queue } from '../../src/build/queue.ts';
 import { invalid, notFound } from '../../src/errors.ts';
@@ -17,7 +18,7 @@ import { Secrets } from '../../src/generated/proto/buildkit/secrets_pb.ts';
 import { Auth, FileSync } from '../../src/generated/proto/buildkit/session_pb.ts';
 import { SSH } from '../../src/generated/proto/buildkit/ssh_pb.ts';
 import { Upload } from '../../src/generated/proto/buildkit/upload_pb.ts';
-import { Packet_PacketType as Type } from '../../src/generated/proto/fsutil/wire_pb.ts';
+import { Packet_PacketType as Type, type Stat } from '../../src/generated/proto/fsutil/wire_pb.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 
 const METHODS = [
@@ -158,6 +159,40 @@ test('a directory comes as it is: modes, times, links, empty and large files', a
   expect(fs.statSync(join(to, 'large'))).toMatchObject({ size: 300_000, mtimeMs: 1e12, nlink: 2 });
   expect(fs.statSync(join(to, 'sub/none')).mode & 0o7777).toBe(0o4711);
   expect(fs.readlinkSync(join(to, 'sub/symlink'))).toBe('../../outside');
+});
+
+test('the files that every build reads come into memory, through links and by each of their names', async () => {
+  const from = join(directory, 'texts');
+  fs.mkdirSync(join(from, 'ci/empty'), { recursive: true });
+  fs.writeFileSync(join(from, 'ci/file'), 'FROM x'.repeat(50_000));
+  fs.writeFileSync(join(from, 'none'), '');
+  fs.linkSync(join(from, 'ci/file'), join(from, 'hard'));
+  fs.symlinkSync('/ci', join(from, 'link'));
+  fs.symlinkSync('../../../link/file', join(from, 'Dockerfile'));
+  fs.symlinkSync('Dockerfile/x', join(from, 'broken'));
+  const session = await open(
+    silent().duplex(FileSync.method.diffCopy, async function* (received) {
+      const packets = new Queue<PacketInit>();
+      void sendTree(from, { received, end: () => packets.end(), send: async (packet) => packets.push(packet) });
+      yield* packets;
+    }),
+  );
+  const texts = new Texts();
+  await takeDirectory(session, { name: 'dockerfile' }, texts, signal);
+  for (const name of ['Dockerfile', 'link/file', 'hard', './ci/file'])
+    expect(texts.get(name)).toBe('FROM x'.repeat(50_000));
+  expect(texts.get('none')).toBe('');
+  for (const name of ['ci', 'ci/empty', 'broken', 'gone', 'ci/file/x']) expect(texts.get(name)).toBeUndefined();
+});
+
+test('more text than any Dockerfile has is refused while it comes', () => {
+  const texts = new Texts();
+  const stat = { path: 'Dockerfile', mode: 0o644, size: 1n, linkname: '' } as Stat;
+  expect(texts.stat(stat)).toBe(0);
+  const send = () => texts.data(0, new Uint8Array(1 << 20));
+  for (let i = 0; i < 16; i++) send();
+  expect(send).toThrow('Dockerfile is larger than');
+  expect(() => texts.data(7, new Uint8Array(1))).toThrow('nobody asked for');
 });
 
 test('of a directory that came before only what changed comes again', async () => {
