@@ -57,7 +57,8 @@ async function storm(peer: Peer): Promise<{ rate: number; p99: number }> {
 async function flow(peer: Peer, way: 'neighbour' | 'host' | 'loopback'): Promise<number> {
   const ids = [
     await created(peer, {
-      Cmd: ['sh', '-c', 'truncate -s 2G /tmp/big; exec httpd -f -p 80 -h /tmp'],
+      Cmd: ['sh', '-c', 'truncate -s 1G /tmp/big; exec httpd -f -p 80 -h /tmp'],
+      ExposedPorts: { '80/tcp': {} },
       HostConfig: { PortBindings: { '80/tcp': [{ HostPort: '8080' }] } },
     }),
     await created(peer),
@@ -70,7 +71,19 @@ async function flow(peer: Peer, way: 'neighbour' | 'host' | 'loopback'): Promise
   const { IPAddress, Gateway } = NetworkSettings.Networks.bridge;
   const place = { neighbour: IPAddress, host: `${Gateway}:8080`, loopback: '127.0.0.1:8080' }[way];
   const from = way === 'neighbour' ? `/proc/${await pidOf(peer, ids[1]!)}/ns/net` : peer.netns;
-  const curl = ['curl', '-sS', '--retry', '9', '--retry-connrefused', '-o', '/dev/null', '-w', '%{speed_download}'];
+  const curl = [
+    'curl',
+    '-sS',
+    '--retry',
+    '9',
+    '--retry-connrefused',
+    '--max-time',
+    '60',
+    '-o',
+    '/dev/null',
+    '-w',
+    '%{speed_download}',
+  ];
   const speeds: number[] = [];
   for (let i = 0; i < 3; i++)
     speeds.push(Number((await run('nsenter', [`--net=${from}`, ...curl, `http://${place}/big`])).stdout) / 1e6);
