@@ -24,7 +24,7 @@ export interface ContentStore {
   size(digest: string): number;
   /** For small documents (manifests, configs); limit 8 MiB. Throws notFound. */
   read(digest: string): Promise<Buffer>;
-  /** Writes a small document durably. `expected` is checked. Returns its digest. */
+  /** Writes a small document, which is synced behind that. `expected` is checked. Returns its digest. */
   write(bytes: Uint8Array, expected?: string): Promise<string>;
   /** Path of the half-fetched blob of this digest (may not exist, may survive a restart); only one writer at a time. */
   ingestPath(digest: string): string;

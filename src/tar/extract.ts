@@ -11,7 +11,7 @@ import { invalid } from '../errors.ts';
 import { isErrno, lsetxattr, makedev, mknod, S_IFBLK, S_IFCHR, S_IFIFO } from '../host/ffi.ts';
 import type { TarHeader } from './header.ts';
 import type { TarSink } from './parser.ts';
-import { lutimens } from './utimens.ts';
+import { futimens, lutimens } from './utimens.ts';
 
 const WHITEOUT = '.wh.';
 const OPAQUE_MARK = '.wh..wh..opq';
@@ -92,11 +92,11 @@ export class LayerExtractor implements TarSink {
       if (file.header.sparse) fs.ftruncateSync(file.fd, file.header.size);
       fs.fchownSync(file.fd, file.header.uid, file.header.gid);
       fs.fchmodSync(file.fd, file.header.mode);
+      futimens(file.fd, file.header.mtimeNs);
     } finally {
       fs.closeSync(file.fd);
     }
     this.#attributes(file.path, file.header);
-    lutimens(this.#native(file.path), file.header.mtimeNs);
   }
 
   /** After the last entry. Returns the bytes of all files. */

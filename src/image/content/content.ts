@@ -139,7 +139,6 @@ export class BlobStore implements ContentStore {
     try {
       await writeFile(temporary, bytes, { mode: 0o600 });
       await this.#take(temporary, digest);
-      await this.synced([digest]);
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
@@ -246,13 +245,13 @@ export class BlobStore implements ContentStore {
     const { size } = await stat(file);
     await rename(file, this.path(digest));
     this.#sizes.set(digest, size);
-    const syncing = this.#syncs
-      .run('', () => this.#sync(digest))
-      .finally(() => {
-        if (this.#syncing.get(digest) === syncing) this.#syncing.delete(digest);
-      });
-    syncing.catch(() => {});
+    const syncing = this.#syncs.run('', () => this.#sync(digest));
     this.#syncing.set(digest, syncing);
+    const passed = (): void => {
+      if (this.#syncing.get(digest) === syncing) this.#syncing.delete(digest);
+    };
+    // One that failed stays, to be told to whoever is about to name the blob.
+    syncing.then(passed, () => {});
   }
 
   async #sync(digest: string): Promise<void> {
