@@ -40,6 +40,7 @@ export async function createBuildRoom(deps: BuildRoomDeps): Promise<Room & { bui
   const buildkit = new BuildKit(builds, {
     directory: join(config.dataRoot, 'builder'),
     historyDirectory: join(config.dataRoot, 'buildkit/history'),
+    keepHistory: config.builder.history,
     hostGateway: async () => deps.networks.hostGateways()[0],
     allowed: config.builder,
   });

@@ -1,6 +1,6 @@
 /** daemon.json's `builder`: how much of the build cache is kept, and what a client may allow its builds. Keys are dockerd's, in any case. */
 import { invalid } from '../errors.ts';
-import { boolean, bytes, type Read, string } from './values.ts';
+import { boolean, bytes, integer, type Read, string } from './values.ts';
 
 /** Bytes; 0 sets no such bound. */
 export interface CacheSpace {
@@ -28,6 +28,8 @@ export interface BuilderConfig {
   networkHost: boolean;
   /** Clients may allow `RUN --security=insecure`. */
   securityInsecure: boolean;
+  /** Ended builds that `docker buildx history` shows: so many, and all that are younger than `age` milliseconds. */
+  history: { entries: number; age: number };
 }
 
 export const defaultBuilder: BuilderConfig = {
@@ -35,6 +37,7 @@ export const defaultBuilder: BuilderConfig = {
   space: { reserved: 0, maxUsed: 0, minFree: 0 },
   networkHost: true,
   securityInsecure: false,
+  history: { entries: 50, age: 0 },
 };
 
 const FILTERS = new Set(
@@ -68,6 +71,16 @@ const filtersOf: Read<CacheRule['filters']> = (value, name) => {
 
 const sizeOf = (value: unknown, name: string): number => (value === undefined || value === '' ? 0 : bytes(value, name));
 
+/** Seconds, or `48h30m`: milliseconds. */
+function ageOf(value: unknown, name: string): number {
+  if (value === undefined) return defaultBuilder.history.age;
+  if (typeof value === 'number' && value >= 0) return value * 1000;
+  if (typeof value !== 'string' || !/^(\d+[smh])+$/.test(value))
+    throw invalid(`invalid value ${JSON.stringify(value)} for ${name}: a time such as 48h is expected`);
+  const units: Record<string, number> = { s: 1000, m: 60_000, h: 3600_000 };
+  return [...value.matchAll(/(\d+)([smh])/g)].reduce((sum, [, n, unit]) => sum + Number(n) * units[unit!]!, 0);
+}
+
 /** `keepStorage` is what `reservedSpace` was called before. */
 function ruleOf(value: unknown, name: string, space: CacheSpace): CacheRule {
   const known = ['all', 'filter', 'keepstorage', 'reservedspace', 'maxusedspace', 'minfreespace'];
@@ -84,8 +97,8 @@ function ruleOf(value: unknown, name: string, space: CacheSpace): CacheRule {
 
 export const readBuilder: Read<BuilderConfig> = (value, name) => {
   const of = group(value, name, ['gc', 'entitlements', 'history']);
-  if (of('history') !== undefined)
-    throw invalid(`${name}.history is not supported: builds are kept in the journal (journal-keep, journal-days)`);
+  const history = group(of('history') ?? {}, `${name}.history`, ['maxage', 'maxentries']);
+  const entries = history('maxentries');
   const sizes = ['defaultkeepstorage', 'defaultreservedspace', 'defaultmaxusedspace', 'defaultminfreespace'];
   const gc = group(of('gc') ?? {}, `${name}.gc`, ['enabled', 'policy', ...sizes]);
   const size = (key: string): number => sizeOf(gc(key), `${name}.gc.${key}`);
@@ -108,6 +121,11 @@ export const readBuilder: Read<BuilderConfig> = (value, name) => {
     collects: gc('enabled') === undefined || boolean(gc('enabled'), `${name}.gc.enabled`),
     space,
     ...(rules && { rules: rules.map((rule, i) => ruleOf(rule, `${name}.gc.policy[${i}]`, space)) }),
+    history: {
+      entries:
+        entries === undefined ? defaultBuilder.history.entries : integer(0)(entries, `${name}.history.maxentries`),
+      age: ageOf(history('maxage'), `${name}.history.maxage`),
+    },
     networkHost: allows('network-host', defaultBuilder.networkHost),
     securityInsecure: allows('security-insecure', defaultBuilder.securityInsecure),
   };

@@ -83,7 +83,8 @@ describe('the configuration', () => {
     ['{"builder": {"gc": {"keep": 1}}}', 'builder.gc has no setting keep'],
     ['{"builder": {"gc": {"policy": [{"filter": ["colour=red"]}]}}}', 'for builder.gc.policy[0].filter'],
     ['{"builder": {"gc": {"defaultKeepStorage": "much"}}}', 'for builder.gc.defaultkeepstorage'],
-    ['{"builder": {"history": {"maxAge": 1}}}', 'builder.history is not supported'],
+    ['{"builder": {"history": {"maxAge": "soon"}}}', 'for builder.history.maxage'],
+    ['{"builder": {"entitlements": {"device": true}}}', 'builder.entitlements.device is not supported'],
   ])('names what is wrong in %s', (text, message) => {
     writeFileSync(file, text);
     expect(() => load()).toThrow(message);
@@ -97,6 +98,10 @@ describe('the configuration', () => {
     ['{"proxies": {"http-proxy": "http://p:1", "no-proxy": "a,b"}}', { httpProxy: 'http://p:1', noProxy: 'a,b' }],
     ['{"storage-driver": "overlay2", "storage-opts": [], "userland-proxy": false, "rootless": false}', {}],
     ['{"features": {"buildkit": false, "cdi": true}, "experimental": true}', { buildkit: false, experimental: true }],
+    [
+      '{"builder": {"history": {"maxAge": "1h30m", "maxEntries": 7}}}',
+      { builder: { history: { entries: 7, age: 5_400_000 } } },
+    ],
     ['{"raw-logs": true, "ip6tables": true}', { buildkit: true, experimental: false }],
     [
       '{"builder": {"GC": {"enabled": true, "defaultKeepStorage": "2GB", "policy": [{"keepStorage": "1kb", "filter": ["unused-for=48h", "type==source.local"]}, {"all": true}]}}}',

@@ -39,6 +39,7 @@ export interface BuildKitOptions {
   directory: string;
   /** Where builds that ended are kept for `docker buildx history`. */
   historyDirectory: string;
+  keepHistory: BuilderConfig['history'];
   /** Of the host as containers reach it. */
   hostGateway: () => Promise<string | undefined>;
   /** What clients may allow their builds. */
@@ -62,7 +63,7 @@ export class BuildKit {
     this.builds = builds;
     this.jobs = new Jobs(clock);
     this.sessions = new Sessions(clock);
-    this.history = new BuildHistory({ directory: options.historyDirectory, clock, log });
+    this.history = new BuildHistory({ directory: options.historyDirectory, keep: options.keepHistory, clock, log });
     this.#directory = options.directory;
     this.#server = new GrpcServer(log);
     registerControl(this.#server, this);

@@ -10,6 +10,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/p
 import { timestampFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
 import { sizeDelimitedDecodeStream, sizeDelimitedEncode } from '@bufbuild/protobuf/wire';
 import type { Logger } from 'pino';
+import type { BuilderConfig } from '../../config/builder.ts';
 import { asDaemonError, notFound } from '../../errors.ts';
 import {
   BuildErrorSchema,
@@ -31,12 +32,12 @@ export type HistoryEvent = MessageInitShape<typeof BuildHistoryEventSchema>;
 
 export interface HistoryDeps {
   directory: string;
+  /** Of ended builds, beside the pinned ones. */
+  keep: BuilderConfig['history'];
   clock: Clock;
   log: Logger;
 }
 
-/** Ended builds that are kept beside the pinned ones. */
-const KEPT = 50;
 const RECORD = '.record';
 const STATUS = '.status';
 
@@ -178,8 +179,10 @@ export class BuildHistory {
   }
 
   #forgetOldest(): void {
+    const { keep, clock } = this.#deps;
     const loose = [...this.#ended.values()].filter(({ pinned }) => !pinned);
-    for (const record of loose.slice(0, Math.max(0, loose.length - KEPT))) this.#forget(record);
+    for (const record of loose.slice(0, Math.max(0, loose.length - keep.entries)))
+      if (endOf(record) <= clock.now() - keep.age) this.#forget(record);
   }
 
   #forget(record: BuildHistoryRecord): void {
