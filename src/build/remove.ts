@@ -2,6 +2,7 @@
 import { type Dirent, opendirSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 
 /** A tree of so few entries is gone sooner than a thread would be told of it. */
 const FEW = 32;
@@ -23,7 +24,9 @@ function hasFew(directory: string): boolean {
   return true;
 }
 
+/** In a turn of its own: whoever waits for an answer has it before. */
 export async function removeTree(directory: string): Promise<void> {
+  await setImmediate();
   if (hasFew(directory)) rmSync(directory, { recursive: true, force: true });
   else await rm(directory, { recursive: true, force: true });
 }

@@ -2,7 +2,6 @@
 import { existsSync, renameSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import type { Actor } from 'xstate';
 import { invalid, notFound } from '../errors.ts';
 import { newId } from '../lib/ids.ts';
@@ -142,8 +141,7 @@ export class Builds {
     const trash = join(this.#trash, id);
     if (!existsSync(place)) return;
     renameSync(place, trash);
-    const removing = setImmediate()
-      .then(() => removeTree(trash))
+    const removing: Promise<unknown> = removeTree(trash)
       .catch((error: unknown) =>
         this.deps.log.warn({ err: error, directory: trash }, 'files of a build stay until the next start'),
       )
