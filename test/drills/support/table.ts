@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach } from 'vitest';
+import { afterEach, beforeEach } from 'vitest';
 
 export interface DrillRow {
   /** The number in the list of drills; several files may share one. */
@@ -34,13 +34,18 @@ export function part<T>(cases: readonly T[], few: number): T[] {
 }
 
 let failed = false;
+/** Nothing has where the file's daemon did not start. */
+let begun = false;
+beforeEach(() => {
+  begun = true;
+});
 afterEach(({ task }) => {
   failed ||= task.result?.state === 'fail';
 });
 
 /** After a failure in its file nothing is told any more: the table holds what was seen to pass. */
 export function tell(row: DrillRow): void {
-  if (failed) return;
+  if (failed || !begun) return;
   console.log(
     `drill ${row.drill}: ${row.what}: ${row.cases} cases; ${row.outcome}${row.figures ? `; ${row.figures}` : ''}`,
   );
