@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { notFound } from '../errors.ts';
 import type { Store } from '../store/port.ts';
-import type { ImageRecord, ReferenceRecord } from './catalog/record.ts';
+import { blobsOf, type ImageRecord, type ReferenceRecord } from './catalog/record.ts';
 import type { LayerRecord } from './layers/layers.ts';
 import { NURSERY } from './layers/nursery.ts';
 import { BASE } from './rootfs/base.ts';
@@ -35,9 +35,11 @@ async function fileDigest(path: string): Promise<string> {
 function neededBlobs(images: Map<string, ImageRecord>, layers: Map<string, LayerRecord>): Map<string, string> {
   const needed = new Map<string, string>();
   for (const [id, record] of images) {
-    needed.set(id, `config of ${id}`).set(record.manifest.digest, `manifest of ${id}`);
+    for (const digest of blobsOf(id, record)) needed.set(digest, `layer of ${id}`);
+    needed.set(id, `config of ${id}`);
+    for (const manifest of [record.manifest, record.ociManifest])
+      if (manifest) needed.set(manifest.digest, `manifest of ${id}`);
     if (record.index) needed.set(record.index.digest, `index of ${id}`);
-    for (const blob of record.blobs) needed.set(blob.digest, `layer of ${id}`);
   }
   for (const [id, { blob }] of layers) needed.set(blob.digest, `blob of layer ${id}`);
   return needed;

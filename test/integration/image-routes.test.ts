@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -204,6 +204,19 @@ describe('images', () => {
     expect(room.catalog.list().map(({ id }) => id)).toEqual([used.id]);
     expect(named.repoTags).toEqual(['named:latest']);
     expect((await ask('POST', '/images/prune')).json.ImagesDeleted).toBe(null);
+    users = [];
+    const old = await make(undefined, 'old', { created: '2020-01-01T00:00:00Z', labels: { keep: 'no' } });
+    const kept = await make(undefined, 'kept', { created: '2020-01-01T00:00:00Z', labels: { keep: 'yes' } });
+    const pruned = async (filters: object): Promise<string[]> => {
+      const path = `/images/prune?filters=${encodeURIComponent(JSON.stringify(filters))}`;
+      const records: object[] = (await ask('POST', path)).json.ImagesDeleted ?? [];
+      return records
+        .map((record) => (record as { Deleted: string }).Deleted)
+        .filter((id) => room.catalog.find(id) === undefined && [used, old, kept].some((image) => image.id === id));
+    };
+    expect(await pruned({ until: ['2021-01-01'], 'label!': ['keep=yes'] })).toEqual([old.id]);
+    expect(await pruned({ label: ['keep'] })).toEqual([kept.id]);
+    expect(await pruned({ until: ['1h'] })).toEqual([used.id]);
   });
 
   it('keep their content while a container stands on it', async () => {
@@ -230,6 +243,15 @@ describe('images', () => {
     expect(JSON.parse(skopeo('inspect', '--config', `docker-archive:${file}:app:2`)).rootfs.diff_ids).toEqual(
       image.config.rootfs.diff_ids,
     );
+    // The same archive is an OCI layout.
+    expect(JSON.parse(skopeo('inspect', '--config', `oci-archive:${file}:2`)).rootfs.diff_ids).toEqual(
+      image.config.rootfs.diff_ids,
+    );
+    const layout = join(root, 'layout');
+    mkdirSync(layout);
+    execFileSync('tar', ['-xf', file, '-C', layout]);
+    execFileSync('umoci', ['unpack', '--image', `${layout}:1`, join(root, 'saved')], { stdio: 'ignore' });
+    expect(readdirSync(join(root, 'saved/rootfs'))).toEqual(['file']);
     await room.catalog.settled();
     const store = join(root, 'data/image/oci');
     expect(JSON.parse(skopeo('inspect', '--config', `oci:${store}:app:1`)).rootfs.diff_ids).toEqual(
@@ -268,6 +290,44 @@ describe('images', () => {
       'load',
       'load',
     ]);
+  });
+
+  it('are saved together, and loaded from every kind of archive in every compression', async () => {
+    const made = [await make('many/one:1', 'one'), await make('many/two:2', 'two', { labels: { n: '2' } })];
+    const archive = (await ask('GET', '/images/get?names=many/one:1&names=many/two')).bytes;
+    const file = join(root, 'many.tar');
+    writeFileSync(file, archive);
+    const contents = (archiveFile: string, name: string): string =>
+      execFileSync('tar', ['-xOf', archiveFile, name], { encoding: 'utf8' });
+    const tags = JSON.parse(contents(file, 'manifest.json')).map(({ RepoTags }: { RepoTags: string[] }) => RepoTags);
+    expect(tags).toEqual([['many/one:1'], ['many/two:2']]);
+    expect(Object.keys(JSON.parse(contents(file, 'repositories')))).toEqual(['many/one', 'many/two']);
+    const layout = join(root, 'layout.tar');
+    const skopeo = (...args: string[]): Buffer => execFileSync('skopeo', ['--insecure-policy', 'copy', '-q', ...args]);
+    skopeo(`oci-archive:${file}:1`, `oci-archive:${layout}:many/one:1`);
+    const packed = (command: string, ...args: string[]): Buffer => execFileSync(command, [...args, '-c', layout]);
+    const archives: [string, Buffer, number][] = [
+      ['as it is', archive, 2],
+      ['gzip', gzipSync(archive), 2],
+      ['zstd', zstdCompressSync(archive), 2],
+      ['xz', execFileSync('xz', ['-c', file]), 2],
+      ['a layout', readFileSync(layout), 1],
+      ['a layout, zstd', packed('zstd', '-q'), 1],
+      ['a layout, xz', packed('xz'), 1],
+    ];
+    for (const [kind, bytes, count] of archives) {
+      for (const { id } of made) await ask('DELETE', `/images/${id}?force=1`);
+      expect(room.catalog.list(), kind).toEqual([]);
+      const said = (await ask('POST', '/images/load?quiet=1', bytes)).bytes.toString();
+      expect(said.match(/Loaded image: many\/(one:1|two:2)\\n/g), `${kind}: ${said}`).toHaveLength(count);
+      const ids = room.catalog.list().map(({ id }) => id);
+      expect(ids.toSorted(), kind).toEqual(
+        made
+          .slice(0, count)
+          .map(({ id }) => id)
+          .toSorted(),
+      );
+    }
   });
 
   it('are imported from a root filesystem with changes applied, and refuse what is no archive', async () => {

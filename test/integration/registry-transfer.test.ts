@@ -1,9 +1,14 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { createReadStream, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { createServer, request as forward } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { loadImages } from '../../src/image/archive/load.ts';
+import { saveImages } from '../../src/image/archive/save.ts';
+import { checkStore } from '../../src/image/fsck.ts';
 import type { Endpoint } from '../../src/image/registry/endpoints.ts';
 import { Transport } from '../../src/image/registry/transport.ts';
 import {
@@ -224,6 +229,23 @@ describe('an image', () => {
       await near.pull(target, { auth: user });
       for (const { digest } of [built.manifest, ...blobs])
         expect(readFileSync(near.content.path(digest))).toEqual(built.blobs.get(digest));
+      // Other tools read the store, and what is saved of it keeps the manifest that the image came with.
+      await near.catalog.settled();
+      const archive = join(near.root, 'saved.tar');
+      const services = { ...near, ...near.deps, hostPlatform: { os: 'linux', architecture: 'amd64' } } as never;
+      await writeFile(archive, saveImages(services, [target]));
+      for (const from of [`oci:${join(near.root, 'image/oci')}:${target}`, `oci-archive:${archive}`]) {
+        const copy = mkdtempSync(join(near.root, 'copy-'));
+        execFileSync('skopeo', ['--insecure-policy', 'copy', '-q', '--preserve-digests', from, `dir:${copy}`]);
+        const { config, layers } = JSON.parse(readFileSync(join(copy, 'manifest.json'), 'utf8'));
+        expect([config, ...layers].map(({ digest }) => digest)).toEqual(blobs.map(({ digest }) => digest));
+      }
+      near.catalog.forget(image.id);
+      const bytes = createReadStream(archive);
+      for await (const _ of loadImages(services, bytes, { quiet: true }));
+      expect(near.catalog.get(target).manifestDigest).toBe(built.manifest.digest);
+      await near.catalog.collect();
+      expect(await checkStore(near.root, near.deps.store)).toEqual([]);
     } finally {
       await far.dispose();
       await near.dispose();

@@ -13,13 +13,13 @@ import { decompress } from '../../tar/decompress.ts';
 import { componentsOf } from '../../tar/extract.ts';
 import { readTar } from '../../tar/read.ts';
 import { checkedConfig } from '../catalog/config.ts';
-import { REF_NAME } from '../catalog/index-file.ts';
+import { cameWith, REF_NAME } from '../catalog/index-file.ts';
 import { readDocument } from '../content/content.ts';
 import { publishImage } from '../events.ts';
 import { layerMediaType } from '../layers/layers.ts';
-import { checkIsImage, parseManifest, parsePlatform, platformMatches } from '../manifest.ts';
+import { checkIsImage, type ImageManifest, parseManifest, parsePlatform, platformMatches } from '../manifest.ts';
 import type { Image } from '../port.ts';
-import { canonical, familiar, parseReference, withDefaultTag } from '../reference.ts';
+import { canonical, familiar, isDigest, parseReference, withDefaultTag } from '../reference.ts';
 import type { ImageServices } from '../services.ts';
 import type { Descriptor, Lease } from '../store-port.ts';
 import { Ahead, headOf } from './ahead.ts';
@@ -120,14 +120,27 @@ async function* ofLayout(services: ImageServices, files: Files, platform?: strin
       continue;
     }
     checkIsImage(document);
-    yield {
-      configDigest: document.config.digest,
-      blobs: document.layers,
+    const { manifest, blobs } = (await original(services, files, descriptor, document)) ?? {
       manifest: descriptor,
-      ...(index ? { index } : {}),
-      names,
+      blobs: document.layers,
     };
+    yield { configDigest: document.config.digest, blobs, manifest, ...(index ? { index } : {}), names };
   }
+}
+
+/** The manifest that the same image came with, when the archive has it. */
+async function original(
+  { content }: ImageServices,
+  { lease }: Files,
+  descriptor: Descriptor,
+  { config }: ImageManifest,
+): Promise<(Pick<Found, 'blobs'> & { manifest: Descriptor }) | undefined> {
+  const digest = cameWith(descriptor);
+  if (!digest || !isDigest(digest) || !content.has(digest)) return undefined;
+  lease.add(digest);
+  const document = parseManifest(await content.read(digest));
+  if (document.kind !== 'image' || document.config.digest !== config.digest) return undefined;
+  return { manifest: { mediaType: document.mediaType, digest, size: content.size(digest) }, blobs: document.layers };
 }
 
 /** A full name, or none: a bare tag (as other tools write) names no image of ours. */

@@ -5,14 +5,15 @@
 import { createReadStream } from 'node:fs';
 import { notFound } from '../../errors.ts';
 import { encodeHeader, END_OF_ARCHIVE, padding, tarHeader } from '../../tar/header.ts';
-import { REF_NAME } from '../catalog/index-file.ts';
+import { indexEntry, REF_NAME } from '../catalog/index-file.ts';
+import { blobsOf } from '../catalog/record.ts';
 import { isIdPrefix } from '../delete.ts';
 import { publishImage } from '../events.ts';
 import { MEDIA } from '../manifest.ts';
 import type { Image } from '../port.ts';
 import { canonical, familiar, familiarName, parseReference, repositoryName } from '../reference.ts';
 import type { ImageServices } from '../services.ts';
-import type { Descriptor, Lease } from '../store-port.ts';
+import type { Lease } from '../store-port.ts';
 
 export interface Saved {
   image: Image;
@@ -61,13 +62,11 @@ function manifestJson(saved: readonly Saved[], services: ImageServices): object[
 
 function indexJson(saved: readonly Saved[], services: ImageServices): object {
   const manifests = saved.flatMap(({ image, tags }) => {
-    const { mediaType, digest, size, platform } = services.catalog.record(image.id).manifest;
-    const entry: Descriptor = { mediaType, digest, size, ...(platform ? { platform } : {}) };
-    if (!tags.length) return [entry];
-    return tags.map((name) => ({
-      ...entry,
-      annotations: { 'io.containerd.image.name': name, [REF_NAME]: parseReference(name).tag! },
-    }));
+    const record = services.catalog.record(image.id);
+    if (!tags.length) return [indexEntry(record)];
+    return tags.map((name) =>
+      indexEntry(record, { 'io.containerd.image.name': name, [REF_NAME]: parseReference(name).tag! }),
+    );
   });
   return { schemaVersion: 2, mediaType: MEDIA.ociIndex, manifests };
 }
@@ -106,8 +105,8 @@ export function saveImages(
   const saved = chooseImages(services, names, platform);
   const digests = new Set<string>();
   for (const { image } of saved) {
-    const { manifest, blobs } = services.catalog.record(image.id);
-    for (const digest of [manifest.digest, image.id, ...blobs.map((each) => each.digest)]) digests.add(digest);
+    const { manifest, ociManifest, blobs } = services.catalog.record(image.id);
+    for (const digest of blobsOf(image.id, { manifest, ociManifest, blobs })) digests.add(digest);
   }
   const lease = services.content.lease();
   for (const digest of digests) lease.add(digest);

@@ -8,7 +8,7 @@ import type { Clock } from '../../lib/clock.ts';
 import type { Collection, Store } from '../../store/port.ts';
 import { type BlobStore, readDocument } from '../content/content.ts';
 import type { OverlayLayers } from '../layers/layers.ts';
-import { normalizePlatform, parsePlatform, type Platform, platformMatches, platformText } from '../manifest.ts';
+import { MEDIA, normalizePlatform, parsePlatform, type Platform, platformMatches, platformText } from '../manifest.ts';
 import type { Image } from '../port.ts';
 import { canonical, familiar, parseReference, repositoryName, withDefaultTag } from '../reference.ts';
 import type { Catalog, Lease } from '../store-port.ts';
@@ -16,7 +16,7 @@ import { collectGarbage } from './collect.ts';
 import { checkedConfig, writeManifest } from './config.ts';
 import { IndexFile, indexDocument } from './index-file.ts';
 import { grouped, Names } from './names.ts';
-import { chainIds, type ImageRecord } from './record.ts';
+import { blobsOf, chainIds, type ImageRecord } from './record.ts';
 import { missingName, resolveReference } from './resolve.ts';
 
 /** Stacks of layers under containers: they are kept though their image is gone. */
@@ -184,17 +184,21 @@ export class ImageCatalog implements Catalog {
     const size = diffIds.reduce((sum, diffId) => sum + this.#layers.record(diffId).size, 0);
     const own = { id, config, blobs: image.blobs };
     const manifest = image.manifest ?? (await writeManifest(this.#content, own, lease));
+    const isOci = manifest.mediaType === MEDIA.ociManifest;
+    const refers = {
+      manifest,
+      ...(isOci ? {} : { ociManifest: await writeManifest(this.#content, own, lease) }),
+      ...(image.index ? { index: image.index } : {}),
+      blobs: image.blobs,
+    };
     const parent = image.parent ?? known?.parent;
-    const needed = [id, manifest.digest, ...image.blobs.map(({ digest }) => digest)];
-    if (image.index) needed.push(image.index.digest);
+    const needed = blobsOf(id, refers);
     await this.#content.synced(needed);
     this.#content.used(needed);
     this.#put(id, {
       config,
-      manifest,
+      ...refers,
       ownManifest: !image.manifest,
-      ...(image.index ? { index: image.index } : {}),
-      blobs: image.blobs,
       ...(parent ? { parent } : {}),
       ...(image.cache && (!known || known.cache) ? { cache: true } : {}),
       size,
@@ -318,11 +322,7 @@ export class ImageCatalog implements Catalog {
 
   #blobsOfImages(): Set<string> {
     const kept = new Set<string>();
-    for (const [id, record] of this.#images) {
-      kept.add(id).add(record.manifest.digest);
-      if (record.index) kept.add(record.index.digest);
-      for (const blob of record.blobs) kept.add(blob.digest);
-    }
+    for (const [id, record] of this.#images) for (const digest of blobsOf(id, record)) kept.add(digest);
     return kept;
   }
 
@@ -333,7 +333,7 @@ export class ImageCatalog implements Catalog {
   }
 
   #document(): object {
-    return indexDocument([...this.#images].map(([id, { manifest }]) => ({ manifest, tags: this.tagsOf(id) })));
+    return indexDocument([...this.#images].map(([id, record]) => ({ ...record, tags: this.tagsOf(id) })));
   }
 
   /** index.json shows everything done so far. */

@@ -3,6 +3,7 @@ import { check } from '../../api/validate.ts';
 import { DaemonError, invalid } from '../../errors.ts';
 import { digestOf } from '../content/content.ts';
 import { MEDIA } from '../manifest.ts';
+import { manifestFor } from '../oci-manifest.ts';
 import type { ImageConfigDocument } from '../port.ts';
 import { isDigest } from '../reference.ts';
 import type { ContentStore, Descriptor, Lease } from '../store-port.ts';
@@ -39,19 +40,13 @@ export function checkedConfig(document: unknown): ImageConfigDocument {
   return config as ImageConfigDocument;
 }
 
-/** Writes the manifest of an image that came without one. */
+/** Writes the OCI manifest of an image that came without one. */
 export async function writeManifest(
   content: ContentStore,
   image: { id: string; config: ImageConfigDocument; blobs: readonly Descriptor[] },
   lease: Lease,
 ): Promise<Descriptor> {
-  const document = {
-    schemaVersion: 2,
-    mediaType: MEDIA.ociManifest,
-    config: { mediaType: MEDIA.ociConfig, digest: image.id, size: content.size(image.id) },
-    layers: image.blobs.map(({ digest, size, mediaType }) => ({ mediaType, digest, size })),
-  };
-  const bytes = Buffer.from(JSON.stringify(document));
+  const bytes = manifestFor({ digest: image.id, size: content.size(image.id) }, image.blobs);
   lease.add(digestOf(bytes));
   const digest = await content.write(bytes);
   const { os, architecture, variant } = image.config;

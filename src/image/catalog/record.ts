@@ -6,8 +6,9 @@ import type { Descriptor } from '../store-port.ts';
 /** Collection `images`, by image id. Immutable but for `taggedAt`. */
 export interface ImageRecord {
   config: ImageConfigDocument;
-  /** Descriptor of the manifest under which index.json lists it. */
   manifest: Descriptor;
+  /** When that one is of Docker's own form: what index.json lists instead, since readers of OCI layouts know no other. */
+  ociManifest?: Descriptor;
   /** True when the manifest is ours, because the image came without one (commit, build, docker archive). */
   ownManifest: boolean;
   /** The multi-platform index it was chosen from. */
@@ -22,6 +23,16 @@ export interface ImageRecord {
   cache?: true;
   /** Milliseconds since the epoch of the last tag. */
   taggedAt?: number;
+}
+
+/** Digests of all blobs that an image refers to. */
+export function blobsOf(
+  id: string,
+  record: Pick<ImageRecord, 'manifest' | 'ociManifest' | 'index' | 'blobs'>,
+): string[] {
+  const { manifest, ociManifest, index, blobs } = record;
+  const documents = [manifest, ociManifest, index].flatMap((each) => (each ? [each.digest] : []));
+  return [id, ...documents, ...blobs.map(({ digest }) => digest)];
 }
 
 /** Collections `image-tags` and `image-digests`, by canonical reference. */

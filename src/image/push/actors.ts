@@ -2,6 +2,7 @@
 import { withDeadline } from '../../lib/deadline.ts';
 import { effect, OPEN_ENDED } from '../../reactor/effect.ts';
 import { MEDIA, parseManifest } from '../manifest.ts';
+import { manifestFor } from '../oci-manifest.ts';
 import { repositoryName } from '../reference.ts';
 import type { Registries } from '../registry/registries.ts';
 import { sha256, type RegistrySession } from '../registry/session.ts';
@@ -10,7 +11,7 @@ import { hasBlob, putManifest, uploadBlob } from '../registry/uploads.ts';
 import { pushError } from '../registry/wording.ts';
 import type { Catalog, ContentStore, Descriptor, LayerStore } from '../store-port.ts';
 import { pushedLayerMachine, type PushedLayerContext } from './layer-machine.ts';
-import { manifestFor, mountSources, scopesFor } from './plan.ts';
+import { mountSources, scopesFor } from './plan.ts';
 import type { Plan, PushContext } from './setup.ts';
 
 export interface PushDeps {

@@ -1,28 +1,6 @@
 /** What a push of an image sends: pure over what is known of the image. */
-import { MEDIA } from '../manifest.ts';
 import type { Image } from '../port.ts';
 import { parseReference, type Reference } from '../reference.ts';
-import type { Descriptor } from '../store-port.ts';
-
-const OCI_TYPES: Readonly<Record<string, string>> = {
-  [MEDIA.dockerLayer]: MEDIA.ociLayer,
-  [MEDIA.dockerLayerGzip]: MEDIA.ociLayerGzip,
-  'application/vnd.docker.image.rootfs.diff.tar.zstd': MEDIA.ociLayerZstd,
-};
-
-const bare = ({ digest, size }: Descriptor, mediaType: string): Descriptor => ({ mediaType, digest, size });
-
-/** The manifest of an image that was made or changed here. */
-export function manifestFor(config: Descriptor, layers: readonly Descriptor[]): Buffer {
-  return Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: MEDIA.ociManifest,
-      config: bare(config, MEDIA.ociConfig),
-      layers: layers.map((layer) => bare(layer, OCI_TYPES[layer.mediaType] ?? layer.mediaType)),
-    }),
-  );
-}
 
 /** Repositories of one registry that should have a layer, by diff id, so that it can be mounted instead of sent. */
 export function mountSources(images: readonly Image[], ref: Reference): Map<string, string> {
