@@ -6,7 +6,8 @@ import { workerFile } from '../../lib/worker-file.ts';
 import type { BoundPair } from '../dns/server.ts';
 import type { BindTask, LinkTask } from './steps.ts';
 
-const DEADLINE_MS = 15_000;
+/** The kernel answers at once; a machine with far more to do than it can may be slow to let the thread begin. */
+const DEADLINE_MS = 60_000;
 const IDLE_MS = 60_000;
 
 export class LinkThread {
