@@ -121,10 +121,7 @@ describe('refused', () => {
   test.each<[string[], string]>([
     [['create', 'bridge'], 'operation is not permitted on predefined bridge network'],
     [['rm', 'host'], 'host is a pre-defined network and cannot be removed'],
-    [
-      ['create', '--subnet', '10.75.0.0/24', '--gateway', '10.76.0.1', 'x'],
-      'no matching subnet for gateway 10.76.0.1',
-    ],
+    [['create', '--subnet', '10.75.0.0/24', '--gateway', '10.76.0.1', 'x'], 'no matching subnet for gateway 10.76.0.1'],
     [['create', '--subnet', '172.17.0.0/24', 'x'], 'Pool overlaps with other one on this address space'],
     [['create', '--subnet', '10.75.0.0/33', 'x'], 'invalid subnet 10.75.0.0/33: invalid CIDR block notation'],
     [['create', '-o', 'com.docker.network.bridge.name=lo', 'x'], 'existing interface lo is not a bridge'],

@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline';
 import { type Guest, guestDisk } from './guest-disk.ts';
 
 const repository = join(import.meta.dirname, '../..');
-const GUEST_MS = 15 * 60_000;
+const GUEST_MS = 20 * 60_000;
 
 const run = (command: string, ...args: string[]): void => {
   execFileSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'], cwd: repository });

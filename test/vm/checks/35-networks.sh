@@ -70,7 +70,7 @@ talks() {
   check "$1: in IPv6 too" from_peer "[$a6]" "$3"
   check "$1: a container reaches the other" from_box "$1-b" "$a" "$b"
   check "$1: in IPv6 too" from_box "$1-b" "[$a6]" "$b6"
-  check "$1: and by its name" is "$(docker exec "$1-b" /bin/wget -qO- "http://$1-a/cgi-bin/who")" "$b"
+  check "$1: and by its name" has "$b $b6" "$(docker exec "$1-b" /bin/wget -qO- "http://$1-a/cgi-bin/who")"
   check "$1: which has an IPv6 address" sh -c "docker exec $1-b /bin/nslookup -type=aaaa $1-a | grep -F $a6"
 }
 
