@@ -25,6 +25,15 @@ const stages = (image: string): string =>
 const manyFiles = (): Entry[] =>
   Array.from({ length: FILES }, (_, i) => ({ name: `dir${i % 50}/file${i}`, content: `${i} `.repeat(20 + (i % 200)) }));
 
+/** The median of builds after the first. */
+async function rebuilt(peer: Peer, step: string): Promise<number> {
+  const dockerfile = { name: 'Dockerfile', content: `FROM ${peer.image}\n${step}` };
+  const context = await tarOf([dockerfile, ...manyFiles()]);
+  const times: number[] = [];
+  for (let i = 0; i < 6; i++) times.push(await build(peer, 't=context', context));
+  return times.slice(1).sort((a, b) => a - b)[2]!;
+}
+
 export const buildCases: Case[] = [
   {
     name: 'cold build, 3 stages',
@@ -41,12 +50,13 @@ export const buildCases: Case[] = [
     name: 'context of 5,000 files',
     unit: 'ms',
     goal: '≤ 1.0',
-    async measure(peer) {
-      const dockerfile = { name: 'Dockerfile', content: `FROM ${peer.image}\nLABEL context=large` };
-      const context = await tarOf([dockerfile, ...manyFiles()]);
-      const times: number[] = [];
-      for (let i = 0; i < 5; i++) times.push(await build(peer, 't=context', context));
-      return times.sort((a, b) => a - b)[2]!;
-    },
+    measure: (peer) => rebuilt(peer, 'LABEL context=large'),
+  },
+  {
+    name: 'COPY of 5,000 files, cached',
+    unit: 'ms',
+    goal: '≤ 1.0',
+    rounds: 3,
+    measure: (peer) => rebuilt(peer, 'COPY . /files'),
   },
 ];
