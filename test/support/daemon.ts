@@ -114,7 +114,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
         if (hasEnded()) return true;
         return (await api('GET', '/_ping')).status === 200 && readFileSync(logFile).includes(' serving', written);
       },
-      { within: 30_000, what: 'the daemon serves' },
+      { within: 60_000, what: 'the daemon serves' },
     );
     if (hasEnded())
       throw new Error(
