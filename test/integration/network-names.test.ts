@@ -9,24 +9,24 @@ let other: string;
 const dig = (netns: string, query: string): Promise<string> =>
   host.sh(`dig +short +time=10 +tries=1 @127.0.0.11 ${query}`, netns);
 
-/** A name server of the outside world: answers everything with 203.0.113.7, or with a very long text over TCP. */
-const UPSTREAM = `python3 -c '
+/** A name server of the outside world: answers everything with one address, or with a very long text over TCP. */
+const upstream = (at: string, says: string): string => `python3 -c '
 import socket, struct, threading
 def answer(query, tcp):
   end = query.index(b"\\0", 12) + 5
   kind = struct.unpack(">H", query[end-4:end-2])[0]
   head = query[:2]
-  if kind == 1: records = [struct.pack(">HHHIH", 0xc00c, 1, 1, 60, 4) + socket.inet_aton("203.0.113.7")]
+  if kind == 1: records = [struct.pack(">HHHIH", 0xc00c, 1, 1, 60, 4) + socket.inet_aton("${says}")]
   elif kind == 16 and tcp: records = [struct.pack(">HHHIH", 0xc00c, 16, 1, 60, 201) + b"\\xc8" + b"x" * 200] * 20
   else: records = []
   flags = 0x8380 if kind == 16 and not tcp else 0x8180
   return head + struct.pack(">HHHHH", flags, 1, len(records), 0, 0) + query[12:end] + b"".join(records)
 def datagrams():
-  s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 53))
+  s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("${at}", 53))
   while True:
     query, peer = s.recvfrom(4096); s.sendto(answer(query, False), peer)
 threading.Thread(target=datagrams, daemon=True).start()
-t = socket.socket(); t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); t.bind(("0.0.0.0", 53)); t.listen()
+t = socket.socket(); t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); t.bind(("${at}", 53)); t.listen()
 while True:
   c, _ = t.accept(); c.recv(2); reply = answer(c.recv(4096), True); c.sendall(struct.pack(">H", len(reply)) + reply); c.close()'`;
 
@@ -34,7 +34,7 @@ beforeAll(async () => {
   await host.ready;
   other = await host.neighbour();
   await host.call('boot');
-  await host.call('start', UPSTREAM, other);
+  await host.call('start', upstream('0.0.0.0', '203.0.113.7'), other);
   await host.call('create', {
     Name: 'front',
     EnableIPv6: true,
@@ -110,6 +110,26 @@ describe('a user-defined network', () => {
   it("asks the host's servers for the rest, over UDP and for large answers over TCP", async () => {
     expect(await eventually(() => dig(db.netnsPath, 'example.com'))).toBe('203.0.113.7');
     expect((await dig(db.netnsPath, '-t TXT large.example')).length).toBeGreaterThan(4000);
+  });
+
+  it('asks servers of its own where it was given some, and those on the loopback of the host', async () => {
+    await host.call('start', upstream('127.0.0.54', '203.0.113.8'));
+    const own = await host.up('own', {
+      mode: 'front',
+      dns: ['127.0.0.54'],
+      dnsSearch: ['lan'],
+      dnsOptions: ['ndots:2'],
+    });
+    expect(await eventually(() => dig(own.netnsPath, 'example.com'))).toBe('203.0.113.8');
+    expect(await host.sh(`cat ${own.resolvConfPath}`)).toBe('nameserver 127.0.0.11\nsearch lan\noptions ndots:2');
+    const write = (server: string): Promise<string> => host.sh(`echo nameserver ${server} > /etc/resolv.conf`);
+    await write('127.0.0.54');
+    await host.call('inspectKernel');
+    expect(await dig(db.netnsPath, 'example.com')).toBe('203.0.113.8');
+    await write('198.51.100.53');
+    await host.call('inspectKernel');
+    expect(await dig(db.netnsPath, 'example.com')).toBe('203.0.113.7');
+    await host.call('down', 'own');
   });
 
   it('carries traffic in IPv6, also through a published port', async () => {
