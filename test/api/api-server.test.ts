@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { renameSync, statSync, writeFileSync } from 'node:fs';
-import { createServer as createHttpServer, request as httpRequest } from 'node:http';
+import { createServer as createHttpServer, type IncomingMessage, request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { byteStream, frame, hijack, jsonBody, jsonStream, RAW_STREAM, websocket } from '../../src/api/kit.ts';
@@ -240,6 +240,20 @@ describe('a stream', () => {
     });
     expect(made).toBeLessThan(200);
     client.socket.destroy();
+  });
+
+  test('frees the memory of chunks that are its own when they are sent, not before', async () => {
+    const chunks = Array.from({ length: 30 }, (_, i) => Buffer.alloc(200_000, `${i}.`));
+    const whole = Buffer.concat(chunks);
+    const { path } = await start((api) =>
+      api.get('/bytes', (c) => byteStream(c, Readable.from(chunks), 'application/x-tar', { own: true })),
+    );
+    const request = httpRequest({ socketPath: path, path: '/bytes' }).end();
+    const [answer] = (await once(request, 'response')) as [IncomingMessage];
+    const came: Buffer[] = [];
+    for await (const piece of answer) came.push(piece as Buffer);
+    expect(Buffer.concat(came).equals(whole)).toBe(true);
+    await eventually(() => chunks.every(({ byteLength }) => byteLength === 0));
   });
 
   test('that fails cuts the connection', async () => {

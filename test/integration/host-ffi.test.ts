@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   lstatSync,
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as ffi from '../../src/host/ffi.ts';
+import { spreadDirectories } from '../../src/host/spread.ts';
 
 describe('system calls through libc', () => {
   let dir: string;
@@ -32,6 +34,18 @@ describe('system calls through libc', () => {
     expect(ffi.fsMagic(target)).toBe(ffi.FS_MAGIC.TMPFS);
     expect(ffi.umountIfMounted(target)).toBe(true);
     expect(ffi.umountIfMounted(target)).toBe(false);
+  });
+
+  test('ext4 is told to spread directories; what knows no such hint is left as it is', () => {
+    const [made, other] = [join(dir, 'made'), join(dir, 'mnt')];
+    for (const path of [made, other]) mkdirSync(path);
+    spreadDirectories(made);
+    // Where the test has another file system below it, there is nothing to be seen.
+    const isExt4 = ffi.fsMagic(dir) === 0xef53;
+    const flags = isExt4 ? execFileSync('lsattr', ['-d', made], { encoding: 'utf8' }) : 'T';
+    expect(flags).toMatch(/^[-A-Za-z]*T/);
+    ffi.mount('tmpfs', other, 'tmpfs');
+    expect(() => spreadDirectories(other)).not.toThrow();
   });
 
   test('nodes, FIFOs and extended attributes are made and read back', () => {
