@@ -7,14 +7,7 @@ import { asDaemonError, cancelled, forbidden } from '../../errors.ts';
 import { OPEN_ENDED, within } from '../../reactor/effect.ts';
 import type { RoomDeps } from '../../reactor/room.ts';
 import type { Image, PullOptions } from '../port.ts';
-import {
-  normalizePlatform,
-  parsePlatform,
-  type Platform,
-  platformMatches,
-  platformOfHost,
-  platformText,
-} from '../manifest.ts';
+import { parsePlatform, type Platform, platformOfHost, platformText } from '../manifest.ts';
 import { canonical, familiar, familiarName, parseReference, type Reference, withDefaultTag } from '../reference.ts';
 import { fingerprint } from '../registry/registries.ts';
 import type { RegistrySession } from '../registry/session.ts';
@@ -51,7 +44,7 @@ export class Pulls {
     checkIsNoScratch(ref);
     const { image, updated } = await this.#one(ref, options);
     options.onProgress?.(status(familiar(ref), updated));
-    this.#warnOfPlatform(ref, image, options);
+    this.#warnOfPlatform(ref, options);
     return image;
   }
 
@@ -69,15 +62,13 @@ export class Pulls {
   }
 
   /** An image that is no index may be for another platform than was asked for: it is here all the same, as with dockerd. */
-  #warnOfPlatform(ref: Reference, image: Image, { platform, onProgress }: PullOptions): void {
-    if (!platform || platformMatches(parsePlatform(platform, this.#host), image.config)) return;
-    const has = platformText(normalizePlatform(image.config));
-    const asked = platformText(parsePlatform(platform, this.#host));
-    onProgress?.(
-      message(
-        `WARNING: image with reference ${familiar(ref)} was found but its platform (${has}) does not match the specified platform (${asked})`,
-      ),
-    );
+  #warnOfPlatform(ref: Reference, { platform, onProgress }: PullOptions): void {
+    try {
+      if (platform) this.#deps.catalog.get(familiar(ref), platform);
+    } catch (error) {
+      const { code, message: why } = asDaemonError(error);
+      if (code === 'platform') onProgress?.(message(`WARNING: ${why}`));
+    }
   }
 
   async #one(ref: Reference, options: PullOptions): Promise<Done> {
