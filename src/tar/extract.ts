@@ -77,6 +77,15 @@ export class LayerExtractor implements TarSink {
     }
   }
 
+  /** Links a file that lies elsewhere to where an entry of this name would go. Throws as link(2) does. */
+  adopt(name: string, file: string): void {
+    const components = componentsOf(name);
+    if (!components.length) throw bad('the root of an archive must be a directory');
+    this.#parent(components);
+    const path = components.join('/');
+    this.#replacing(path, () => fs.linkSync(file, this.#at(path)));
+  }
+
   data(bytes: Buffer, position: number): void {
     if (!this.#file) return;
     for (let at = 0; at < bytes.length;) {

@@ -280,3 +280,26 @@ test.each([
       .sort(),
   ).toEqual(before);
 });
+
+test('what was kept of it is not taken to where a link leads', async () => {
+  const [kept, outside] = [join(directory, 'kept'), join(directory, 'outside')];
+  for (const made of [join(kept, 'l'), outside]) fs.mkdirSync(made, { recursive: true });
+  fs.writeFileSync(join(kept, 'l/file'), 'x');
+  const { mtimeNs, mode, uid, gid } = fs.lstatSync(join(kept, 'l/file'), { bigint: true });
+  const same = stat('l/file', Number(mode), { size: 1n, modTime: mtimeNs, uid: Number(uid), gid: Number(gid) });
+  let parent: ReturnType<typeof stat>;
+  const session = await open(
+    silent().duplex(FileSync.method.diffCopy, async function* () {
+      for (const entry of [parent, same]) yield { type: Type.PACKET_STAT, stat: entry };
+      yield { type: Type.PACKET_STAT };
+    }),
+  );
+  const receive = (below: typeof parent, to: string) => {
+    parent = below;
+    return receiveDirectory(session, { name: 'context' }, join(directory, to), signal, { kept });
+  };
+  await expect(receive(stat('l', 0o120777, { linkname: outside }), 'first')).rejects.toThrow(/through a file or link/);
+  expect(fs.readdirSync(outside)).toEqual([]);
+  expect(await receive(stat('l', 0o40755), 'second')).toEqual({ bytes: 1 });
+  expect(fs.readFileSync(join(directory, 'second/l/file'), 'utf8')).toBe('x');
+});

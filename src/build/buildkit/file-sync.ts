@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { unavailable } from '../../errors.ts';
 import { FileSync } from '../../generated/proto/buildkit/session_pb.ts';
 import { type Packet, Packet_PacketType as Type, type Stat } from '../../generated/proto/fsutil/wire_pb.ts';
-import { newId } from '../../lib/ids.ts';
 import { componentsOf, LayerExtractor } from '../../tar/extract.ts';
 import { tarHeader } from '../../tar/header.ts';
 import { lutimens } from '../../tar/utimens.ts';
@@ -73,6 +72,8 @@ export interface Taker {
   close(): void;
 }
 
+const latin = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
+
 /** Makes it a directory. */
 class Receiver implements Taker {
   #root: string;
@@ -99,7 +100,8 @@ class Receiver implements Taker {
     const kind = kindOfGoMode(stat.mode);
     if (kind === 'socket') return undefined;
     const isLink = isRegularGoMode(stat.mode) && stat.linkname !== '';
-    const latin = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
+    const hasBytes = !isLink && isRegularGoMode(stat.mode) && stat.size !== 0n;
+    if (hasBytes && this.#kept !== undefined && this.#reuse(this.#kept, stat)) return undefined;
     this.#extractor.entry(
       tarHeader({
         name: latin(stat.path), type: isLink ? 'link' : kind, mode: permissionsOfGoMode(stat.mode), uid: stat.uid, gid: stat.gid, size: 0,
@@ -107,26 +109,24 @@ class Receiver implements Taker {
       }), // prettier-ignore
     );
     this.#extractor.done();
-    if (isLink || !isRegularGoMode(stat.mode) || stat.size === 0n) return undefined;
-    const relative = join(...componentsOf(stat.path));
-    const path = join(this.#root, relative);
+    if (!hasBytes) return undefined;
+    const path = join(this.#root, ...componentsOf(stat.path));
     if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isFile()) return undefined;
     this.bytes += Number(stat.size);
-    if (this.#kept !== undefined && this.#reuse(join(this.#kept, relative), path, stat)) return undefined;
     this.#files.set(id, { path, modTime: stat.modTime });
     return id;
   }
 
-  /** Puts the kept file in place of the empty one. A kept copy may be replaced by another build's meanwhile. */
-  #reuse(kept: string, path: string, stat: Stat): boolean {
-    const spare = `${path}.${newId().slice(0, 12)}`;
+  /** Takes the kept file, if that is the same. The kept copy may be replaced by another build's meanwhile. */
+  #reuse(kept: string, stat: Stat): boolean {
     try {
-      if (!isSame(fs.lstatSync(kept, { bigint: true }), stat)) return false;
-      fs.linkSync(kept, spare);
+      const file = join(kept, ...componentsOf(stat.path));
+      if (!isSame(fs.lstatSync(file, { bigint: true, throwIfNoEntry: false }), stat)) return false;
+      this.#extractor.adopt(latin(stat.path), file);
     } catch {
       return false;
     }
-    fs.renameSync(spare, path);
+    this.bytes += Number(stat.size);
     return true;
   }
 
