@@ -37,6 +37,12 @@ export function needsGateway(network: Pick<NetworkRecord, 'driver' | 'internal' 
   return gatewayMode(network, family) !== 'isolated' && !(isInhibited(options, family) && internal);
 }
 
+/** What macvlan and ipvlan do between their containers: bridge, private, vepa or passthru; undefined for other drivers. */
+export function betweenEnds({ driver, options }: Pick<NetworkRecord, 'driver' | 'options'>): string | undefined {
+  if (driver === 'macvlan') return options['macvlan_mode'] || 'bridge';
+  return driver === 'ipvlan' ? options['ipvlan_flag'] || 'bridge' : undefined;
+}
+
 const parseFailure = (name: string, value: string, why: string): DaemonError =>
   invalid(`failed to parse ${name} value: ${value} (${why})`);
 

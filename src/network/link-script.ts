@@ -3,7 +3,7 @@
  * link carries the alias `reactord:<daemon>:<network id>`, by which leftovers are known to be ours. See ip-link(8).
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { hostHasGateway, isClosed } from './driver-options.ts';
+import { betweenEnds, hostHasGateway, isClosed } from './driver-options.ts';
 import type { LinkStep } from './netlink/steps.ts';
 import type { EndpointRecord, NetworkRecord } from './record.ts';
 
@@ -81,10 +81,8 @@ export function hostLink(
   // On a parent its own size is the default, and the most there can be.
   const size = options['com.docker.network.driver.mtu'] ? `mtu ${mtu} ` : '';
   const peer = `name ${endpoint.ifname} ${endpoint.mac ? `address ${endpoint.mac} ` : ''}${size}netns ${netnsPath}`;
-  const mode =
-    network.driver === 'macvlan'
-      ? options['macvlan_mode'] || 'bridge'
-      : `${options['ipvlan_mode'] || 'l2'} ${options['ipvlan_flag'] || 'bridge'}`;
+  const layer = network.driver === 'ipvlan' ? `${options['ipvlan_mode'] || 'l2'} ` : '';
+  const mode = `${layer}${betweenEnds(network)}`;
   return `link add link ${link} ${peer} type ${network.driver} mode ${mode}`;
 }
 

@@ -90,9 +90,25 @@ export class Plumbing {
   }
 
   async unlink(endpoint: EndpointRecord, netnsPath: string): Promise<void> {
-    const { links } = this.#deps;
-    if (endpoint.hostLink) await links.remove([endpoint.hostLink]);
-    else if (isLinked(endpoint) && netnsPath)
-      await links.connect([], netnsPath, { sysctls: {}, steps: [{ kind: 'delete', link: endpoint.ifname }], nft: '' });
+    if (endpoint.hostLink) await this.#deps.links.remove([endpoint.hostLink]);
+    else if (isLinked(endpoint) && netnsPath) await this.#deleteInside([endpoint], netnsPath);
+  }
+
+  /**
+   * Ends that lie on a parent are deleted, and not only their namespace: the kernel takes its time over that, and until
+   * then nobody else may have their addresses on this parent.
+   */
+  async removeNamespace({ netnsPath, endpoints }: SandboxRecord): Promise<void> {
+    const ends = endpoints.filter((endpoint) => isLinked(endpoint) && !endpoint.hostLink);
+    try {
+      if (ends.length) await this.#deleteInside(ends, netnsPath);
+    } finally {
+      await this.#deps.links.removeNamespace(netnsPath);
+    }
+  }
+
+  #deleteInside(ends: readonly EndpointRecord[], netnsPath: string): Promise<void> {
+    const steps = ends.map(({ ifname }): LinkStep => ({ kind: 'delete', link: ifname }));
+    return this.#deps.links.connect([], netnsPath, { sysctls: {}, steps, nft: '' });
   }
 }

@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts';
 import { notFound } from '../errors.ts';
 import type { Firewall } from './firewall.ts';
 import { bridgeElements, describePort, portElements } from './firewall-rules.ts';
+import { betweenEnds } from './driver-options.ts';
 import { iccOf } from './link-script.ts';
 import { linkExists, rulesOf } from './network-links.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './record.ts';
@@ -117,6 +118,13 @@ async function direct(
       });
     }
   }
+  const between = betweenEnds(network);
+  if (between)
+    checks.push({
+      question: 'mode',
+      holds: between !== 'private',
+      detail: between === 'vepa' ? 'the switch beyond the parent decides (vepa)' : `the mode is ${between}`,
+    });
   const works = checks.every((check) => check.holds);
   const resolves = theirs.names.length > 0 && mine.names.length > 0;
   // A name that does not resolve is worth saying, but addresses still work.

@@ -102,13 +102,13 @@ export class SandboxLife {
 
   /** `made`: its links were at least begun. */
   async #close(sandbox: SandboxRecord, made = sandbox.phase === 'open'): Promise<void> {
-    const { registry, links } = this.#parts.deps;
+    const { registry } = this.#parts.deps;
     const wasOpen = sandbox.phase === 'open';
     for (const endpoint of sandbox.endpoints) this.#parts.book.left(sandbox, endpoint, wasOpen);
     const attempts = await Promise.allSettled([
       this.#parts.publishing.unpublish(sandbox.ports),
       this.#parts.deps.inside.close(sandbox.containerId),
-      sandbox.netnsPath ? links.removeNamespace(sandbox.netnsPath) : undefined,
+      sandbox.netnsPath ? this.#parts.plumbing.removeNamespace(sandbox) : undefined,
     ]);
     for (const attempt of attempts)
       if (attempt.status === 'rejected')

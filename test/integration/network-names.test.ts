@@ -325,6 +325,28 @@ describe('networks of other kinds', () => {
     expect(await host.sh('ip -br link show up0')).toContain('up0');
   });
 
+  it('macvlan, private: the machine beyond reaches the containers in both families, they not each other, and it is told why', async () => {
+    const pools = [
+      { Subnet: '198.51.100.0/24', IPRange: '198.51.100.64/26', Gateway: '198.51.100.53' },
+      { Subnet: '2001:db8:ff::/64', IPRange: '2001:db8:ff::100/120', Gateway: '2001:db8:ff::53' },
+    ];
+    const Options = { parent: 'up0', macvlan_mode: 'private' };
+    await host.call('create', { Name: 'lone', Driver: 'macvlan', EnableIPv6: true, Options, IPAM: { Config: pools } });
+    const [a, b] = await Promise.all(['pa', 'pb'].map((name) => host.up(name, { mode: 'lone' })));
+    await host.serve(b!);
+    const { IPAddress, GlobalIPv6Address } = b!.endpoints.lone!;
+    for (const address of [IPAddress, `[${GlobalIPv6Address}]`]) {
+      expect(await host.get(`http://${address}/`, other)).toContain('from ');
+      expect(await host.silent(`http://${address}/`, a!.netnsPath)).toBe(true);
+    }
+    expect(await host.call('reach', 'pa', 'pb')).toMatchObject({
+      reachable: false,
+      summary: 'network lone: the mode is private',
+    });
+    await Promise.all(['pa', 'pb'].map((name) => host.call('down', name)));
+    await host.call('remove', 'lone');
+  });
+
   it("none has a loopback only, and container: shares another one's namespace", async () => {
     const none = await host.up('nobody', { mode: 'none' });
     expect(await host.sh('ip -br link | wc -l', none.netnsPath)).toBe('1');
