@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bestChallenge, parseChallenges } from '../../src/image/registry/challenge.ts';
 import { isTransient, RegistryRefusal, retryAfter } from '../../src/image/registry/failure.ts';
-import { isInsecure } from '../../src/image/registry/endpoints.ts';
+import { endpointsOf, isInsecure } from '../../src/image/registry/endpoints.ts';
 import { withRetries } from '../../src/image/registry/retry.ts';
 import { Slots } from '../../src/image/registry/slots.ts';
 import type { Clock } from '../../src/lib/clock.ts';
@@ -106,5 +109,41 @@ describe('insecure registries', () => {
     expect(await isInsecure('[fd00::7]:5000', ['fd00::/8'])).toBe(true);
     expect(await isInsecure('10.1.2.3:5000', ['10.1.2.3:5000'])).toBe(true);
     expect(await isInsecure('10.1.2.3:5001', ['10.1.2.3:5000'])).toBe(false);
+  });
+});
+
+describe('endpoints', () => {
+  let certificates: string;
+  beforeEach(() => (certificates = mkdtempSync(join(tmpdir(), 'certs.d-'))));
+  afterEach(() => rmSync(certificates, { recursive: true }));
+  const origins = async (domain: string, use: 'pull' | 'push' = 'pull'): Promise<string[]> => {
+    const config = { registryMirrors: ['http://mirror.test:5000/hub/'], insecureRegistries: ['10.1.0.0/16'] };
+    const found = await endpointsOf(domain, { config, certificates }, use);
+    return found.map(({ origin, prefix }) => origin + prefix);
+  };
+  const has = (domain: string, files: Record<string, string>): void => {
+    mkdirSync(join(certificates, domain), { recursive: true });
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(certificates, domain, name), text);
+  };
+
+  it('are mirrors for pulls from Docker Hub, and without TLS only what may be insecure', async () => {
+    const hub = 'https://registry-1.docker.io';
+    expect(await origins('docker.io')).toEqual(['http://mirror.test:5000/hub', hub]);
+    expect(await origins('docker.io', 'push')).toEqual([hub]);
+    expect(await origins('10.1.2.3:5000')).toEqual(['https://10.1.2.3:5000', 'http://10.1.2.3:5000']);
+    expect(await origins('10.2.2.3:5000')).toEqual(['https://10.2.2.3:5000']);
+  });
+
+  it('have the certificates of their folder, each key with its own', async () => {
+    const config = { registryMirrors: [], insecureRegistries: [] };
+    const tls = async () => (await endpointsOf('10.9.9.9:5000', { config, certificates }, 'pull'))[0]!.tls;
+    expect(await tls()).toEqual({ ca: [] });
+    has('10.9.9.9:5000', { 'a.crt': 'one', 'b.crt': 'two', 'me.cert': 'mine', 'me.key': 'secret', notes: '' });
+    const found = await tls();
+    expect({ ...found, ca: found.ca.toSorted() }).toEqual({ ca: ['one', 'two'], cert: 'mine', key: 'secret' });
+    rmSync(join(certificates, '10.9.9.9:5000/me.key'));
+    await expect(tls()).rejects.toThrow('missing key me.key for client certificate me.cert');
+    has('10.9.9.9:5000', { 'me.key': 'secret', 'other.key': 'x' });
+    await expect(tls()).rejects.toThrow('missing client certificate other.cert for key other.key');
   });
 });

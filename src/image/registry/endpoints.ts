@@ -71,6 +71,8 @@ async function certificatesOf(folder: string): Promise<Endpoint['tls']> {
   const read = (name: string): Promise<string> => readFile(join(folder, name), 'utf8');
   const ca = await Promise.all(names.filter((name) => name.endsWith('.crt')).map(read));
   const own = names.find((name) => name.endsWith('.cert'));
+  const lone = names.find((name) => name.endsWith('.key') && !names.includes(name.replace(/key$/, 'cert')));
+  if (lone) throw invalid(`missing client certificate ${lone.replace(/key$/, 'cert')} for key ${lone}`);
   if (!own) return { ca };
   const key = own.replace(/\.cert$/, '.key');
   if (!names.includes(key))
