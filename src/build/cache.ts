@@ -5,7 +5,7 @@
  */
 import { hash } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
-import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { newId } from '../lib/ids.ts';
@@ -180,18 +180,19 @@ export class BuildCache {
     return directory && join(this.directory, PLACES[kind], directory);
   }
 
-  /** The directory of a mount cache; made when it is not there. */
-  async mount(id: string, owner: { uid: number; gid: number; mode: number }): Promise<{ key: string; path: string }> {
+  /** The directory of a mount cache; `fill` is given a new one. */
+  async mount(id: string, fill: (directory: string) => Promise<void>): Promise<{ key: string; path: string }> {
     const key = this.mountKey(id);
     const path = join(this.directory, 'mounts', key);
+    await mkdir(join(this.directory, 'mounts'), { recursive: true, mode: 0o700 });
+    await this.locks.run(`fill ${key}`, async () => {
+      if (this.#records.has(key)) return;
+      await rm(path, { recursive: true, force: true });
+      await mkdir(path);
+      await fill(path);
+    });
     const now = this.#clock.now();
     const known = this.#records.get(key);
-    await mkdir(join(this.directory, 'mounts'), { recursive: true, mode: 0o700 });
-    if (!known) {
-      await mkdir(path, { recursive: true });
-      await chown(path, owner.uid, owner.gid);
-      await chmod(path, owner.mode);
-    }
     this.#put(key, {
       kind: 'mount', description: `cached mount ${id} from exec`, createdAt: known?.createdAt ?? now, lastUsedAt: now,
       uses: (known?.uses ?? 0) + 1, size: known?.size ?? 0, directory: key,

@@ -11,7 +11,7 @@ import { UndoStack } from '../lib/undo.ts';
 import { components, lstatOf, resolveIn } from './files/resolve.ts';
 import { type RunMount } from './mounts.ts';
 import { withRoot } from './layer.ts';
-import { sourceOf } from './sources.ts';
+import { contentKey, sourceOf } from './sources.ts';
 import type { StageRun } from './stage.ts';
 
 /** Docker's Mount as a container is created with it. */
@@ -113,16 +113,37 @@ class Opening implements OpenMounts {
 
   async #cache(mount: RunMount): Promise<void> {
     const { cache } = this.#stage.build.deps;
-    const id = mount.sharing === 'private' ? this.#privateId(mount.id) : mount.id;
+    const { from, source } = mount;
+    // One that begins with something else is another one.
+    const base = from === undefined ? '' : ` of ${source || '/'} in ${await contentKey(this.#stage, from, source)}`;
+    const id = mount.sharing === 'private' ? this.#privateId(mount.id + base) : mount.id + base;
     this.#undo.push('cache in use', cache.use(cache.mountKey(id)));
-    const owner = { uid: mount.uid, gid: mount.gid, mode: mount.mode ?? 0o755 };
-    const { key, path } = await cache.mount(id, owner);
+    const { key, path } = await cache.mount(id, (directory) => this.#fill(directory, mount));
     if (mount.sharing === 'locked') await this.#lock(key);
     this.#undo.push('cache size', () => cache.measure(key));
-    const inner = components(mount.source).length
-      ? await this.#pinned(path, mount.source)
-      : (this.#remap?.visible(path) ?? path);
+    const inner =
+      from === undefined && components(source).length
+        ? await this.#pinned(path, source)
+        : (this.#remap?.visible(path) ?? path);
     this.mounts.push({ Type: 'bind', Source: inner, Target: mount.target, ReadOnly: mount.readOnly });
+  }
+
+  /** What a new cache begins with: nothing, or what `from` has at `source`, with the owners and modes of there. */
+  async #fill(directory: string, { from, source, uid, gid, mode }: RunMount): Promise<void> {
+    if (from === undefined) {
+      await chown(directory, uid, gid);
+      return chmod(directory, mode ?? 0o755);
+    }
+    const { root, isPrivate } = await this.#hold(from);
+    const place = resolveIn(root, source);
+    const stat = lstatOf(join(root, place));
+    if (!stat?.isDirectory()) throw notFound(`a cache mount cannot begin with ${source || '/'}: no such directory`);
+    const selection = { sources: [place || '.'], excludes: [], parents: false };
+    const copy = { tree: { root, ignore: [] }, selection, root: directory, dest: '/', keyword: 'RUN' };
+    const { build, signal } = this.#stage;
+    await build.deps.files.copy({ copies: [copy], keepOwner: isPrivate }, signal);
+    await chmod(directory, stat.mode & 0o7777);
+    if (isPrivate) await chown(directory, stat.uid, stat.gid);
   }
 
   /**

@@ -26,6 +26,15 @@ const ofState = (stage: StageRun, state: StageState): Source => ({
 
 const ofTree = (open: () => Promise<Tree>): Source => ({ owned: false, with: async (work) => work(await open()) });
 
+/** Names the content of a path in a source. */
+export async function contentKey(stage: StageRun, from: string | undefined, path: string): Promise<string> {
+  const source = await sourceOf(stage, from);
+  if (source.key) return source.key;
+  const selection = { sources: [path || '.'], excludes: [], parents: false };
+  const { files } = stage.build.deps;
+  return source.with(async (tree) => (await files.digest(tree, selection, source.owned, stage.signal)).digest);
+}
+
 /** `from` undefined is the context. */
 export async function sourceOf(stage: StageRun, from: string | undefined): Promise<Source> {
   const { build, signal } = stage;

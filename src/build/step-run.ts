@@ -9,7 +9,7 @@ import type { Command, InstructionOf } from './dockerfile/instructions.ts';
 import { openMounts, type OpenMounts } from './mount-open.ts';
 import { parseMount, type RunMount } from './mounts.ts';
 import type { BuildDeps } from './run.ts';
-import { sourceOf } from './sources.ts';
+import { contentKey } from './sources.ts';
 import type { LayerStep } from './layer-step.ts';
 import type { StageRun } from './stage.ts';
 import { runCreatedBy, type StageState } from './state.ts';
@@ -43,22 +43,13 @@ export function runCommand(command: Command, state: StageState): RunCommand {
   return { args: [...shell, first!.content] };
 }
 
-/** The digest of what bind mounts show; secrets and caches never count. */
+/** The digest of what bind mounts show and caches begin with; secrets and what is in caches never count. */
 async function mountKeys(stage: StageRun, mounts: readonly RunMount[]): Promise<unknown[]> {
   const keys: unknown[] = [];
   for (const { type, source, from, target, readOnly, id } of mounts) {
-    if (type !== 'bind') {
-      keys.push([type, target, type === 'cache' ? id : '']);
-      continue;
-    }
-    const tree = await sourceOf(stage, from);
-    const selection = { sources: [source || '.'], excludes: [], parents: false };
-    const content =
-      tree.key ??
-      (await tree.with(
-        async (open) => (await stage.build.deps.files.digest(open, selection, tree.owned, stage.signal)).digest,
-      ));
-    keys.push([type, target, source, readOnly, content]);
+    if (type === 'bind') keys.push([type, target, source, readOnly, await contentKey(stage, from, source)]);
+    else if (type === 'cache' && from) keys.push([type, target, id, source, await contentKey(stage, from, source)]);
+    else keys.push([type, target, type === 'cache' ? id : '']);
   }
   return keys;
 }
