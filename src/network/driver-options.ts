@@ -100,7 +100,7 @@ export function linkOf(driver: Driver, id: string, options: Options): string {
   if (wanted && (!LINK_NAME.test(wanted) || NO_LINKS.includes(wanted)))
     throw invalid(`invalid network interface name: "${wanted}"`);
   if (wanted) return wanted;
-  // A macvlan without a parent is closed in itself: its parent is a bridge of ours that leads nowhere.
+  // A macvlan without a parent is closed in itself: its parent is a link of ours that leads nowhere.
   return driver === 'bridge' ? bridgeName(id) : `${driver === 'macvlan' ? 'dm' : 'di'}-${id.slice(0, 12)}`;
 }
 

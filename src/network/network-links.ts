@@ -177,7 +177,12 @@ export class NetworkLinks implements NetworkEffects {
     const parent = record.options['parent'];
     const named = [`link set ${record.link} alias ${tag}${record.id}`, `link set ${record.link} up`];
     if (!parent) {
-      await links.batch([`link add ${record.link} type bridge`, ...named]);
+      const make = (type: string): Promise<void> => links.batch([`link add ${record.link} type ${type}`, ...named]);
+      // What leads nowhere. A bridge without ports is much the same, but on many kernels it never carries anything.
+      await make('dummy').catch((error: unknown) => {
+        if (!isUnknownType(error)) throw error;
+        return make('bridge');
+      });
       return record;
     }
     const vlan = vlanOf(parent);

@@ -347,6 +347,22 @@ describe('networks of other kinds', () => {
     await host.call('remove', 'lone');
   });
 
+  it('macvlan without a parent is closed in itself', async () => {
+    const pools = [{ Subnet: '10.98.0.0/24' }, { Subnet: 'fd98::/64' }];
+    await host.call('create', { Name: 'hermit', Driver: 'macvlan', EnableIPv6: true, IPAM: { Config: pools } });
+    const [a, b] = await Promise.all(['ha', 'hb'].map((name) => host.up(name, { mode: 'hermit' })));
+    await host.serve(b!);
+    const { IPAddress, GlobalIPv6Address } = b!.endpoints.hermit!;
+    for (const address of [IPAddress, `[${GlobalIPv6Address}]`])
+      expect(await host.get(`http://${address}/`, a!.netnsPath)).toContain('from ');
+    expect(await dig(a!.netnsPath, 'hb')).toBe(IPAddress);
+    expect(await dig(a!.netnsPath, 'example.com')).toBe('');
+    expect(await host.sh('ip route show default', a!.netnsPath)).toBe('');
+    await Promise.all(['ha', 'hb'].map((name) => host.call('down', name)));
+    await host.call('remove', 'hermit');
+    expect(await host.sh('ip -br link | grep dm-')).toBe('');
+  });
+
   it("none has a loopback only, and container: shares another one's namespace", async () => {
     const none = await host.up('nobody', { mode: 'none' });
     expect(await host.sh('ip -br link | wc -l', none.netnsPath)).toBe('1');

@@ -133,7 +133,7 @@ docker start marked-a >/dev/null
 check 'makes a VLAN again that is gone' from_peer "$(address marked-a marked)" 192.0.2.20
 unlan marked
 check 'that VLAN goes too' fails ip link show lan0.20
-check 'an id of a VLAN that cannot be' sh -c 'docker network create --driver macvlan -o parent=lan0.4095 none 2>&1 | grep "vlan id must be between 1-4094"'
+check 'an id of a VLAN that cannot be' sh -c 'docker network create --driver macvlan -o parent=lan0.4095 wrong 2>&1 | grep "vlan id must be between 1-4094"'
 
 for driver in macvlan ipvlan; do
   docker network create --driver $driver --ipv6 --subnet 10.85.0.0/24 --subnet fd85::/64 closed >/dev/null
