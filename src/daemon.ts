@@ -195,13 +195,17 @@ export function startDaemon(config: Config, log: Logger): Daemon {
   let listening: Listening | undefined;
   const ready = Promise.withResolvers<void>();
   ready.promise.catch(() => {});
+  const stopping = new AbortController();
 
   const actor = lifecycle.provide({
     actors: {
       open: fromPromise(async () => {
         parts = await buildParts(live, log, release);
         parts.deps.reactor.watch('reactor', 'root', root);
-        const app = createApp({ ...parts.deps, rooms: roomsOf(parts), system: parts.system, ready: ready.promise });
+        const app = createApp({
+          ...{ ...parts.deps, rooms: roomsOf(parts), system: parts.system },
+          ...{ ready: ready.promise, stopping: stopping.signal },
+        });
         // Plugins judge requests of HTTP/1: BuildKit clients then come by /grpc, which they see, or not at all.
         const onHttp2 = live.authorizationPlugins.length ? undefined : parts.onHttp2;
         listening = await listen({ app, config: live, log, onHttp2 });
@@ -216,6 +220,7 @@ export function startDaemon(config: Config, log: Logger): Daemon {
       }),
       drain: fromPromise(async () => {
         ready.reject(unavailable('the daemon is stopping'));
+        stopping.abort();
         if (!live.liveRestore) await parts?.containers.stopAll(live.shutdownTimeout);
         for (const room of parts ? roomsOf(parts).reverse() : []) await room.stop();
       }),

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Bus } from '../bus/bus.ts';
 import { causedBy } from '../bus/cause.ts';
 import type { Config } from '../config/config.ts';
-import { DaemonError } from '../errors.ts';
+import { DaemonError, unavailable } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Room } from '../reactor/room.ts';
 import type { Reactor } from '../reactor/reactor.ts';
@@ -30,12 +30,14 @@ export interface AppParts {
   system: SystemInfo;
   /** Resolves when images, volumes and networks are known again: until then nobody is told that they are not there. */
   ready?: Promise<void>;
+  /** Aborted when the daemon stops: who asks is answered yet, but nothing is begun any more. */
+  stopping?: AbortSignal;
 }
 
 /** What is answered from the first moment on. */
 const ALWAYS = /^\/(_ping|version|info|events|reactord\/)/;
 
-function whenReady(ready: Promise<void>): MiddlewareHandler<ApiEnv> {
+function whenReady(ready: Promise<void>, stopping: AbortSignal | undefined): MiddlewareHandler<ApiEnv> {
   let now = false;
   ready.then(
     () => (now = true),
@@ -43,6 +45,8 @@ function whenReady(ready: Promise<void>): MiddlewareHandler<ApiEnv> {
   );
   return async (c, next) => {
     if (!now && !ALWAYS.test(c.req.path)) await ready;
+    if (stopping?.aborted && c.req.method !== 'GET' && c.req.method !== 'HEAD')
+      throw unavailable('the daemon is stopping');
     await next();
   };
 }
@@ -52,7 +56,7 @@ export function createApp(parts: AppParts): Api {
   api.onError((error, c) => refuse(c, error, parts.log));
   api.notFound((c) => c.json({ message: 'page not found' }, 404));
   api.use(request(parts));
-  if (parts.ready) api.use(whenReady(parts.ready));
+  if (parts.ready) api.use(whenReady(parts.ready, parts.stopping));
   if (parts.config.authorizationPlugins.length) api.use(authorization(parts.config.authorizationPlugins));
   systemRoutes(api, parts);
   eventRoutes(api, parts);

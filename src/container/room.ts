@@ -48,13 +48,15 @@ const lookupOf = ({ registry, sessions, publish }: Parts): ContainerLookup => ({
 
 /** Those that live in another one's namespaces stop before it, all within the time given (no end when it is negative). */
 async function stopInOrder({ registry, effects }: Parts, containers: Containers, seconds: number): Promise<void> {
-  const running = [...registry.values()].filter((record) => isRunning(record) || record.phase === 'starting');
+  const isUp = (record: ContainerRecord): boolean => isRunning(record) || record.phase === 'starting';
   const end = effects.clock.now() + seconds * 1000;
   const stops = new Map<string, Promise<void>>();
   const stop = (record: ContainerRecord): Promise<void> => {
     const known = stops.get(record.id);
     if (known) return known;
-    const guests = running.filter((other) => parentsOf(other, effects.idOf).includes(record.id));
+    const guests = [...registry.values()].filter(
+      (other) => isUp(other) && parentsOf(other, effects.idOf).includes(record.id),
+    );
     const stopped = Promise.allSettled(guests.map(stop)).then(() => {
       const left = seconds < 0 ? seconds : Math.max(0, (end - effects.clock.now()) / 1000);
       return containers.stopForShutdown(record, left);
@@ -62,7 +64,10 @@ async function stopInOrder({ registry, effects }: Parts, containers: Containers,
     stops.set(record.id, stopped);
     return stopped;
   };
-  await Promise.allSettled(running.map(stop));
+  // A start that was accepted before may come later.
+  const next = (): ContainerRecord[] =>
+    [...registry.values()].filter((record) => isUp(record) && !stops.has(record.id));
+  for (let running = next(); running.length; running = next()) await Promise.allSettled(running.map(stop));
 }
 
 function serviceOf(deps: ContainerRoomDeps, parts: Parts, recovery: Recovery): Containers {

@@ -17,7 +17,7 @@ afterAll(async () => {
   tell({
     drill: 15,
     what: 'Shutdown, reload and traces of another daemon',
-    cases: 14,
+    cases: 15,
     outcome:
       'containers stopped by their own signals within the time given, or left running (live-restore, or the signal says it); a third signal forces; a bad file changes nothing; a second daemon is refused; stale files are replaced',
     where: ['test/drills/service.test.ts'],
@@ -83,6 +83,23 @@ describe('SIGTERM', () => {
     expect(await stateOf('deaf')).toMatchObject({ Status: 'exited', ExitCode: 137 });
     // It was the daemon that stopped it: its policy brings it back.
     await eventually(async () => (await stateOf('again')).Running);
+    await removeAll(daemon);
+  });
+
+  it('begins nothing any more, and still answers who asks', async () => {
+    const deaf = ['sh', '-c', 'trap "" TERM; echo ready; while :; do sleep 1; done'];
+    daemon.ok('run', '-d', '--name', 'deaf', '--stop-timeout', '4', daemon.image, ...deaf);
+    await eventually(() => daemon.ok('logs', 'deaf') === 'ready');
+    daemon.ok('create', '--name', 'late', daemon.image, 'sleep', '1000');
+    const from = daemon.log().length;
+    const ended = daemon.terminate();
+    await eventually(() => logTail(from).includes('stopping'));
+    const { status, text } = await daemon.api('POST', '/containers/late/start');
+    expect([status, text]).toEqual([503, '{"message":"the daemon is stopping"}']);
+    expect((await daemon.api('GET', '/containers/json')).status).toBe(200);
+    expect(await ended).toBe(0);
+    await daemon.restart();
+    expect([(await stateOf('deaf')).Running, (await stateOf('late')).Status]).toEqual([false, 'created']);
     await removeAll(daemon);
   });
 
