@@ -132,7 +132,8 @@ describe('without a firewall (--iptables=false)', () => {
 
   it('published ports are passed on by the sockets that hold them, and no rule is written', async () => {
     expect(await host.get('http://127.0.0.1:8080/')).toContain('from ');
-    expect(await host.get('http://198.51.100.1:8080/', other())).toContain('from ');
+    for (const address of ['198.51.100.1', '[2001:db8:ff::1]'])
+      expect(await host.get(`http://${address}:8080/`, other())).toContain('from ');
     expect(await host.sh(ask('198.51.100.1'), other())).toBe('echo hello');
     expect(await host.sh('nft list ruleset')).not.toContain('inet reactord ');
   });
@@ -142,11 +143,12 @@ describe("with published ports behind the host's firewall", () => {
   const { host, other } = hostWith({ portsBehindFirewall: true });
 
   it("the host's own input rules decide who reaches them", async () => {
-    expect(await host.get('http://198.51.100.1:8080/', other())).toContain('from ');
+    const places = ['198.51.100.1', '[2001:db8:ff::1]'].map((address) => `http://${address}:8080/`);
+    for (const place of places) expect(await host.get(place, other())).toContain('from ');
     await host.sh(
       `nft 'table inet ufw { chain input { type filter hook input priority filter; iifname "up0" tcp dport 8080 drop; }; }'`,
     );
-    expect(await host.silent('http://198.51.100.1:8080/', other())).toBe(true);
+    for (const place of places) expect(await host.silent(place, other())).toBe(true);
     expect(await host.get('http://127.0.0.1:8080/')).toContain('from ');
   });
 });
