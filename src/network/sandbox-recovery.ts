@@ -61,14 +61,22 @@ export class SandboxRecovery {
     });
   }
 
-  /** Host ends that somebody deleted are made again. */
+  /** Host ends that somebody deleted are made again; where that fails, as in a namespace that is gone, others are none the worse. */
   async repair(isThere: (link: string) => Promise<boolean>): Promise<void> {
-    for (const sandbox of this.#parts.book.all()) {
-      if (sandbox.phase !== 'open') continue;
-      for (const { hostLink } of sandbox.endpoints)
-        if (hostLink && !(await isThere(hostLink)) && this.#parts.book.get(sandbox.containerId) === sandbox)
-          await this.restore(sandbox.request, isThere);
-    }
+    for (const sandbox of this.#parts.book.all())
+      await this.#repair(sandbox, isThere).catch((error: unknown) =>
+        this.#parts.deps.log.warn(
+          { err: error, container: sandbox.containerId },
+          'the links of a container are gone, and could not be made again',
+        ),
+      );
+  }
+
+  async #repair(sandbox: SandboxRecord, isThere: (link: string) => Promise<boolean>): Promise<void> {
+    if (sandbox.phase !== 'open') return;
+    for (const { hostLink } of sandbox.endpoints)
+      if (hostLink && !(await isThere(hostLink)) && this.#parts.book.get(sandbox.containerId) === sandbox)
+        await this.restore(sandbox.request, isThere);
   }
 
   /** The DNS server of a network moved: its containers are led to it anew. */

@@ -135,6 +135,26 @@ describe('a bridge that was there before', () => {
   });
 });
 
+it('a namespace that vanished keeps nobody from being repaired, closed and started again', async () => {
+  const gone = await host.up('gone', { mode: 'dual', ...PORTS });
+  const near = await host.up('near', { mode: 'dual' });
+  const far = await host.up('far', { mode: 'dual' });
+  await host.serve(near);
+  const { IPAddress, GlobalIPv6Address } = near.endpoints.dual!;
+  await host.sh(
+    `umount ${gone.netnsPath}; for link in $(ip -br link | grep -o "^veth[0-9a-f]*"); do ip link del $link; done`,
+  );
+  await host.call('inspectKernel');
+  for (const address of [IPAddress, `[${GlobalIPv6Address}]`])
+    expect(await host.get(`http://${address}/`, far.netnsPath)).toContain('from ');
+  await expect(host.call('connect', 'gone', 'bridge', {})).rejects.toThrow('network: ');
+  await host.call('down', 'gone');
+  const again = await host.up('gone', { mode: 'dual', ...PORTS });
+  await host.serve(again);
+  for (const url of PUBLISHED) expect(await host.get(url, other)).toContain('from ');
+  await Promise.all(['gone', 'near', 'far'].map((name) => host.call('down', name)));
+});
+
 it('inhibit_ipv4: the bridge has no IPv4 address, names are served inside, the gateway is somebody else', async () => {
   await host.call('create', {
     Name: 'bare',
