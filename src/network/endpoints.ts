@@ -85,6 +85,8 @@ export function checkEndpoint(network: NetworkRecord, config: EndpointConfig): v
   if (found.length)
     refuse(`invalid endpoint settings:\n${found.length > 1 ? found.map((one) => `* ${one}`).join('\n') : found[0]}`);
   if (config.MacAddress && !MAC.test(config.MacAddress)) refuse(`invalid MAC address ${config.MacAddress}`);
+  if (config.MacAddress && network.driver === 'ipvlan')
+    refuse('ipvlan interfaces do not support custom mac address assignment');
   endpointSysctls(config, 'eth0');
 }
 

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { formatValue, parseAddress, parseSubnet } from '../../src/network/address.ts';
 import { type CreateContext, planNetwork } from '../../src/network/create.ts';
 import { linkClash } from '../../src/network/driver-options.ts';
+import { checkEndpoint } from '../../src/network/endpoints.ts';
 import { NetworkAddresses, planPools, Pool } from '../../src/network/ipam.ts';
 
 const plan = (more: object = {}) =>
@@ -190,6 +191,13 @@ describe('a request to create a network', () => {
     expect(clash(on('macvlan', 'passthru'), on('macvlan'))).toContain('cannot use mode passthru');
     expect(clash(on('ipvlan'), on('ipvlan', 'l3'))).toBe('network di-old is already using parent interface eth0');
     expect(clash(bridge, bridge)).toContain('networks have same bridge name');
+  });
+
+  it('has no MAC address to give where all containers have that of the parent', () => {
+    const on = (Driver: string) => planNetwork({ Name: 'n', Driver, Options: { parent: 'eth0' } }, context);
+    const MacAddress = '02:00:00:00:00:42';
+    expect(() => checkEndpoint(on('ipvlan'), { MacAddress })).toThrow('do not support custom mac address assignment');
+    expect(() => checkEndpoint(on('macvlan'), { MacAddress })).not.toThrow();
   });
 
   it('names its bridge by its id or as asked', () => {
