@@ -1,5 +1,6 @@
 /** The real buildx with its docker driver. Runs where the plugin is installed; REACTORD_BUILDX names it elsewhere. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -69,6 +70,19 @@ describe.skipIf(!BUILDX)('buildx', () => {
       '--build-context', 'base=docker-image://busybox', '--build-context', `more=${more}`, '.',
     ]); // prettier-ignore
     expect([code, /more[\s\S]*in heredoc/.test(stderr)]).toEqual([0, true]);
+  });
+
+  test('an agent of the client is there for the step that asks for it', async () => {
+    const path = join(directory, 'agent.sock');
+    const agent = createServer((socket) => socket.end());
+    await new Promise<void>((resolve) => agent.listen(path, resolve));
+    const ask = (flags: string) => `RUN --mount=type=ssh,id=mine${flags} stat -c '%F %a %u' $SSH_AUTH_SOCK`;
+    const files = { Dockerfile: `FROM busybox\n${ask(',uid=65534,mode=0640')}\nRUN test -z "$SSH_AUTH_SOCK"` };
+    const { stderr, code } = buildx(files, ['build', '--progress=plain', '--ssh', `mine=${path}`, '.']);
+    agent.close();
+    expect([code, /socket 640 65534/.test(stderr)]).toEqual([0, true]);
+    const without = buildx({ Dockerfile: `FROM busybox\n${ask(',required')}` }, ['build', '.']);
+    expect([without.code, without.stderr.includes('no SSH key "mine" forwarded')]).toEqual([1, true]);
   });
 
   test('a context from standard input, and results as files and as a tar', async () => {
@@ -203,6 +217,7 @@ describe.skipIf(!BUILDX)('buildx', () => {
     expect(code).toBe(1);
     expect(stderr).toContain('the words');
     expect(stderr).toMatch(/docker run -it [0-9a-f]{12}/);
+    expect(stderr).toMatch(/^Dockerfile:2\n-+\n +1 \| +FROM busybox\n +2 \| >>> RUN echo/m);
     expect(stderr).toContain(
       'failed to solve: process "/bin/sh -c echo the words; exit 3" did not complete successfully: exit code: 3',
     );

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GrpcClient } from '../../src/build/grpc/client.ts';
+import type { DetailedError } from '../../src/build/grpc/status.ts';
 import {
   type BuildHistoryEvent,
   BuildHistoryEventType,
@@ -182,6 +183,10 @@ test('a failing step and a wrong file are told where they are', async () => {
   );
   expect(step.vertexes.get('[2/2] RUN echo words && exit 4')?.error).toContain('exit code: 4');
   expect(step.log).toMatch(/docker run -it [0-9a-f]{12}/);
+  const source = (error: unknown) => JSON.parse(Buffer.from((error as DetailedError).details[0]!.value).toString());
+  expect(source(step.error)).toMatchObject({ info: { filename: 'Dockerfile' }, ranges: [{ start: { line: 2 } }] });
+  const wrong = await build({ Dockerfile: 'FROM busybox\n\nCOPPY a b' });
+  expect(source(wrong.error).ranges).toEqual([{ start: { line: 3 }, end: { line: 3 } }]);
   expect((await build({ Dockerfile: 'FROM busybox\nRUNN' })).error?.message).toContain('did you mean RUN?');
   expect((await build({ Dockerfile: 'FROM busybox' }, { frontend: 'gateway.v0' })).error?.message).toContain(
     'frontend "gateway.v0" is not supported',

@@ -83,7 +83,7 @@ export function registerBridge(server: GrpcServer, front: BuildKit): void {
     })
     .unary(method.return, async ({ result, error }, call) => {
       const job = await jobOf(call);
-      if (error) job.fail(errorOf(error.code, error.message));
+      if (error) job.fail(errorOf(error.code, error.message, error.details));
       else {
         const one = result?.result;
         if (one?.case === 'refs') job.return(Object.values(one.value.refs)[0]?.id);

@@ -7,15 +7,16 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { mkdir, rm } from 'node:fs/promises';
 import type { BuilderConfig } from '../../config/builder.ts';
-import { forbidden } from '../../errors.ts';
+import { asDaemonError, forbidden } from '../../errors.ts';
 import type { Image } from '../../image/port.ts';
 import { newId } from '../../lib/ids.ts';
 import { VERSION } from '../../version.ts';
 import { platformArgs } from '../args.ts';
 import { GrpcServer } from '../grpc/server.ts';
+import { DetailedError } from '../grpc/status.ts';
 import type { LayerDeps } from '../layer.ts';
 import type { Builds } from '../service.ts';
-import type { BuildRequest, BuildResult } from '../types.ts';
+import type { BuildInput, BuildRequest, BuildResult } from '../types.ts';
 import { registerBridge } from './bridge.ts';
 import { credentials } from './client-services.ts';
 import { registerControl } from './control.ts';
@@ -34,6 +35,27 @@ const PROTOCOL_VERSION = 'v0.25.0';
 const HOST_GATEWAY_LABEL = 'org.mobyproject.buildkit.worker.moby.host-gateway-ip';
 
 export const BUILDKIT_VERSION = { package: 'reactord', version: PROTOCOL_VERSION, revision: VERSION };
+
+/** Where in a Dockerfile something went wrong, as far as it is known. */
+interface Place {
+  input?: Pick<BuildInput, 'dockerfile' | 'dockerfileName'>;
+  line?: number;
+}
+
+/** An error with the lines of the Dockerfile, which clients print around the one in question. */
+function withSource(thrown: unknown, { input, line }: Place): unknown {
+  const error = asDaemonError(thrown);
+  const at = line || Number(/ on line (\d+): /.exec(error.message)?.[1] ?? 0);
+  if (!input || !at || error.kind === 'cancelled') return thrown;
+  const info = {
+    filename: input.dockerfileName,
+    language: 'Dockerfile',
+    data: Buffer.from(input.dockerfile).toString('base64'),
+  };
+  const source = { info, ranges: [{ start: { line: at }, end: { line: at } }] };
+  const typeUrl = 'github.com/moby/buildkit/errdefs.Source+json';
+  return new DetailedError(error, [{ typeUrl, value: Buffer.from(JSON.stringify(source)) }]);
+}
 
 export interface BuildKitOptions {
   directory: string;
@@ -125,11 +147,15 @@ export class BuildKit {
     const { signal } = job.controller;
     const { progress } = job;
     job.attributes = attributes;
+    const place: Place = {};
     const request = frontendRequest({
       attributes,
       session: this.#sessionOf(job),
       signal,
-      onEvent: (event) => progress.on(event),
+      onEvent: (event) => {
+        if (event.type === 'fail') place.line ??= event.vertex.line;
+        progress.on(event);
+      },
       within: (name, work) => progress.within(name, work),
       kept: this.builds.deps.cache,
     });
@@ -139,6 +165,7 @@ export class BuildKit {
     };
     const build = this.builds.start({
       ...request,
+      receive: async (...to) => (place.input = await request.receive(...to)),
       inlineCache: request.inlineCache || job.inlineCache,
       limits: { ...request.limits, ...allowed },
       ...overrides,
@@ -147,6 +174,8 @@ export class BuildKit {
     signal.addEventListener('abort', cancel, { once: true });
     try {
       return await build.result;
+    } catch (error) {
+      throw withSource(error, place);
     } finally {
       signal.removeEventListener('abort', cancel);
     }

@@ -14,7 +14,7 @@ import { withDeadline } from '../../lib/deadline.ts';
 import { drained } from './drain.ts';
 import { encodeFrame } from './frame.ts';
 import { messagesOf } from './server.ts';
-import { decodeMessage, errorOf, OK } from './status.ts';
+import { decodeDetails, decodeMessage, type Detail, errorOf, OK } from './status.ts';
 
 export type Metadata = Record<string, string | string[]>;
 
@@ -102,7 +102,7 @@ export class GrpcClient {
 interface Answer {
   body: Readable;
   /** Known once the server said it, which may be long before the body has been read. */
-  status: { code: number; message: string } | undefined;
+  status: { code: number; message: string; details: Detail[] } | undefined;
   closed: Promise<void>;
 }
 
@@ -120,7 +120,11 @@ function answerOf(stream: ClientHttp2Stream): Answer {
   const read = (headers: IncomingHttpHeaders): void => {
     const code = headers['grpc-status'];
     if (code !== undefined)
-      answer.status = { code: Number(code), message: decodeMessage(String(headers['grpc-message'] ?? '')) };
+      answer.status = {
+        code: Number(code),
+        message: decodeMessage(String(headers['grpc-message'] ?? '')),
+        details: decodeDetails(headers['grpc-status-details-bin']),
+      };
   };
   stream.once('response', read);
   stream.once('trailers', read);
@@ -146,7 +150,7 @@ async function* receive<M extends DescMethod>(
   const { status } = answer;
   if (!status)
     throw signal.aborted ? cancelled('the call was cancelled') : unavailable('the client closed its session');
-  if (status.code !== OK) throw errorOf(status.code, status.message);
+  if (status.code !== OK) throw errorOf(status.code, status.message, status.details);
 }
 
 const failed = (error: unknown): Error =>

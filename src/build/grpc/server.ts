@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import { asDaemonError, cancelled, invalid, notImplemented } from '../../errors.ts';
 import { drained } from './drain.ts';
 import { encodeFrame, FrameReader } from './frame.ts';
-import { codeOf, encodeMessage, OK } from './status.ts';
+import { codeOf, DetailedError, encodeDetails, encodeMessage, OK } from './status.ts';
 
 export interface Call {
   headers: IncomingHttpHeaders;
@@ -119,7 +119,10 @@ export class GrpcServer {
 
 function trailersOf(failure: unknown): Record<string, string> {
   if (failure === undefined) return { 'grpc-status': String(OK) };
-  return { 'grpc-status': String(codeOf(failure)), 'grpc-message': encodeMessage(asDaemonError(failure).message) };
+  const [code, { message }] = [codeOf(failure), asDaemonError(failure)];
+  const status = { 'grpc-status': String(code), 'grpc-message': encodeMessage(message) };
+  if (!(failure instanceof DetailedError)) return status;
+  return { ...status, 'grpc-status-details-bin': encodeDetails(code, failure) };
 }
 
 /** The messages of a stream of either side. Who stops reading leaves the stream open: the answer may still be on its way. */

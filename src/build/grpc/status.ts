@@ -1,5 +1,7 @@
 /** gRPC's status codes, to and from our kinds of errors. */
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { asDaemonError, DaemonError, type ErrorKind } from '../../errors.ts';
+import { StatusSchema } from '../../generated/proto/buildkit/gateway_pb.ts';
 
 export const OK = 0;
 export const UNIMPLEMENTED = 12;
@@ -27,9 +29,44 @@ const KINDS = new Map<number, ErrorKind>([
 
 export const codeOf = (error: unknown): number => CODES[asDaemonError(error).kind];
 
+/** A google.protobuf.Any. */
+export interface Detail {
+  typeUrl: string;
+  value: Uint8Array;
+}
+
+/** An error with what a status carries beside its message. */
+export class DetailedError extends DaemonError {
+  readonly details: readonly Detail[];
+
+  constructor(error: DaemonError, details: readonly Detail[]) {
+    super(error.kind, error.message, { code: error.code, cause: error });
+    this.details = details;
+  }
+}
+
+/** The value of `grpc-status-details-bin`. */
+export const encodeDetails = (code: number, { message, details }: DetailedError): string =>
+  Buffer.from(toBinary(StatusSchema, create(StatusSchema, { code, message, details: [...details] }))).toString(
+    'base64',
+  );
+
+/** None where they cannot be read: the message is there without them. */
+export function decodeDetails(base64: unknown): Detail[] {
+  if (typeof base64 !== 'string') return [];
+  try {
+    return fromBinary(StatusSchema, Buffer.from(base64, 'base64')).details;
+  } catch {
+    return [];
+  }
+}
+
 /** `code` of the error is `grpc-<n>`. */
-export const errorOf = (code: number, message: string): DaemonError =>
-  new DaemonError(KINDS.get(code) ?? 'internal', message || `gRPC status ${code}`, { code: `grpc-${code}` });
+export function errorOf(code: number, message: string, details: readonly Detail[] = []): DaemonError {
+  const text = message || `gRPC status ${code}`;
+  const error = new DaemonError(KINDS.get(code) ?? 'internal', text, { code: `grpc-${code}` });
+  return details.length ? new DetailedError(error, details) : error;
+}
 
 /** Percent-encoding as the protocol has it: printable ASCII stays, but for `%`. */
 export const encodeMessage = (message: string): string =>
