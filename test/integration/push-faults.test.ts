@@ -93,8 +93,9 @@ describe('a push', () => {
     try {
       const { image } = await narrow.pull(`${source.host}/image`);
       await narrow.catalog.tag(image.id, name);
-      await narrow.push(name);
+      const lines = await narrow.push(name);
       expect([left, most]).toEqual([0, 2]);
+      expect(lines.filter(({ status }) => status === 'Waiting')).toHaveLength(1);
     } finally {
       source.image = first;
       await narrow.dispose();

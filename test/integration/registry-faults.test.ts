@@ -433,7 +433,8 @@ describe('a pull', () => {
     };
     try {
       const names = [image!, other!].map(({ manifest }) => `${registry.host}/x@${manifest.digest}`);
-      await Promise.all(names.map((name) => narrow.pull(name)));
+      const [{ statuses }] = await Promise.all([narrow.pull(names[0]!), narrow.pull(names[1]!)]);
+      expect(statuses.filter((text) => text.endsWith(': Waiting'))).toHaveLength(2);
       expect(narrow.catalog.list()).toHaveLength(2);
       const fetched = registry.requests.filter(({ url }) => layerDigests.has(url.split('/').at(-1)!));
       expect(fetched).toHaveLength(3);

@@ -70,7 +70,7 @@ describe('pull', () => {
     ]);
     for (const { digest } of built.layers) {
       const own = statuses.filter((text) => text.startsWith(short(digest))).map((text) => text.slice(14));
-      const order = ['Pulling fs layer', 'Waiting', 'Verifying Checksum', 'Download complete', 'Pull complete'];
+      const order = ['Pulling fs layer', 'Verifying Checksum', 'Download complete', 'Pull complete'];
       expect(own.filter((text) => order.includes(text))).toEqual(order);
     }
     expect(readFileSync(join(machine.layers.path(built.diffIds[3]!), 'odd/becomes-file'), 'utf8')).toBe('file now');

@@ -203,6 +203,7 @@ export function layerLogic({ downloads, layers }: PullDeps): typeof layerMachine
       }),
       queue: effect(OPEN_ENDED, async ({ input: { blob, session, feed, id }, signal }) => {
         const download = downloads.join(session, blob, {
+          waits: () => feed.say(update(id, 'Waiting')),
           progress: (current) => feed.figures(id, 'Downloading', current, blob.size),
           retry: (delay) => feed.say(update(id, `Retrying in ${Math.max(1, Math.ceil(delay / 1000))} seconds`)),
         });

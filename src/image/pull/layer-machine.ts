@@ -69,7 +69,6 @@ export const layerMachine = setup({
       },
     },
     waiting: {
-      entry: { type: 'say', params: { status: 'Waiting' } },
       invoke: {
         src: 'queue',
         input: ({ context }) => context,

@@ -3,6 +3,7 @@ import { withDeadline } from '../../lib/deadline.ts';
 import { effect, OPEN_ENDED } from '../../reactor/effect.ts';
 import { MEDIA, parseManifest } from '../manifest.ts';
 import { manifestFor } from '../oci-manifest.ts';
+import { update } from '../pull/view.ts';
 import { repositoryName } from '../reference.ts';
 import type { Registries } from '../registry/registries.ts';
 import { sha256, type RegistrySession } from '../registry/session.ts';
@@ -98,7 +99,9 @@ export function pushedLayerLogic({ registries, slots, content, layers }: PushDep
           },
         ),
       ),
-      wait: effect<() => void, PushedLayerContext>(OPEN_ENDED, ({ signal }) => slots.take(signal)),
+      wait: effect<() => void, PushedLayerContext>(OPEN_ENDED, ({ input: { feed, id }, signal }) =>
+        slots.take(signal, () => feed.say(update(id, 'Waiting'))),
+      ),
       upload: effect<'mounted' | 'sent', PushedLayerContext>(
         OPEN_ENDED,
         ({ input: { session, blob, from, feed, id }, signal }) =>

@@ -86,7 +86,6 @@ export const pushedLayerMachine = setup({
       },
     },
     waiting: {
-      entry: say('Waiting'),
       invoke: {
         src: 'wait',
         input: ({ context }) => context,

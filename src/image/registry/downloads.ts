@@ -14,6 +14,8 @@ import type { RegistrySession } from './session.ts';
 import type { Slots } from './slots.ts';
 
 export interface DownloadListener {
+  /** As many as may are under way already. */
+  waits(): void;
   progress(current: number): void;
   retry(delayMs: number): void;
 }
@@ -41,6 +43,8 @@ interface Transfer {
   started: Step;
   downloaded: Step;
   committed: Step;
+  /** For one of the turns. */
+  isWaiting: boolean;
   listeners: Set<DownloadListener>;
   controller: AbortController;
 }
@@ -67,6 +71,7 @@ export class Downloads {
   join(session: Pick<RegistrySession, 'open'>, blob: Descriptor, listener: DownloadListener): Download {
     const transfer = this.#transfers.get(blob.digest) ?? this.#begin(session, blob);
     transfer.listeners.add(listener);
+    if (transfer.isWaiting) listener.waits();
     return {
       started: transfer.started.promise,
       downloaded: transfer.downloaded.promise,
@@ -105,6 +110,7 @@ export class Downloads {
       started: step(),
       downloaded: step(),
       committed: step(),
+      isWaiting: false,
       listeners: new Set(),
       controller: new AbortController(),
     };
@@ -124,7 +130,11 @@ export class Downloads {
     const { content, slots } = this.#deps;
     if (content.has(blob.digest)) return;
     const path = content.ingestPath(blob.digest);
-    const release = await slots.take(transfer.controller.signal);
+    const release = await slots.take(transfer.controller.signal, () => {
+      transfer.isWaiting = true;
+      transfer.listeners.forEach((listener) => listener.waits());
+    });
+    transfer.isWaiting = false;
     transfer.started.resolve();
     try {
       await mkdir(dirname(path), { recursive: true });

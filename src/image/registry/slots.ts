@@ -11,11 +11,14 @@ export class Slots {
     this.#most = most;
   }
 
-  /** Waits for a turn; the returned function gives it back, and calling it twice is harmless. */
-  async take(signal: AbortSignal): Promise<() => void> {
+  /** Waits for a turn, which is told; the returned function gives it back, and calling it twice is harmless. */
+  async take(signal: AbortSignal, onWait?: () => void): Promise<() => void> {
     if (signal.aborted) throw cancelled('cancelled while waiting for a turn');
     if (this.#taken < this.#most()) this.#taken++;
-    else await this.#wait(signal);
+    else {
+      onWait?.();
+      await this.#wait(signal);
+    }
     let given = false;
     return () => {
       if (given) return;
