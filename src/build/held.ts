@@ -45,7 +45,7 @@ export async function hold(body: Readable, paths: readonly string[], file: strin
   return { stream: Readable.from(inTurn(createReadStream(file), rest), { objectMode: false }) };
 }
 
-async function* inTurn(...sources: (AsyncIterable<Buffer> | undefined)[]): AsyncGenerator<Buffer> {
+async function* inTurn(...sources: (Iterable<Buffer> | AsyncIterable<Buffer> | undefined)[]): AsyncGenerator<Buffer> {
   for (const source of sources) if (source) yield* source;
 }
 
@@ -63,13 +63,9 @@ async function startOf(
     parts.push(next.value);
     size += next.value.length;
   }
-  return {
-    stream: Readable.from(inTurn(arrayOf(parts), { [Symbol.asyncIterator]: () => iterator }), { objectMode: false }),
-  };
-}
-
-async function* arrayOf<T>(items: T[]): AsyncGenerator<T> {
-  yield* items;
+  // Without `return`: a request that is destroyed takes its connection along, and nobody could tell the client what was wrong.
+  const rest = { [Symbol.asyncIterator]: () => ({ next: () => iterator.next() }) };
+  return { stream: Readable.from(inTurn(parts, rest), { objectMode: false }) };
 }
 
 /** Writes a stream to a file. Answers what is left of it when that becomes too much. */

@@ -1,5 +1,6 @@
 /** Contexts that are never unpacked: what is told of the archive is what its files on the disk would tell. */
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,7 +94,8 @@ test.each<[string, Entry[]]>([
 const receive = (body: Buffer, name = '') => {
   const directory = fs.mkdtempSync(join(place, 'build-'));
   const pieces = Array.from({ length: Math.ceil(body.length / 50_000) }, (_, i) => body.subarray(i * 50_000, (i + 1) * 50_000));
-  return { directory, input: receiveTar(Readable.from(pieces, { objectMode: false }), directory, name, never) };
+  const stream = Readable.from(pieces, { objectMode: false });
+  return { directory, stream, input: receiveTar(stream, directory, name, never) };
 }; // prettier-ignore
 
 test.each<[string, (tar: Buffer) => Buffer]>([
@@ -122,6 +124,12 @@ test('a Dockerfile behind a link is found where the link leads', async () => {
 
 test('a broken large archive is refused, whatever its Dockerfile is', async () => {
   const tar = await tarOf(entries);
+  for (const packed of [(bytes: Buffer) => bytes, gzipSync]) {
+    const { input, stream } = receive(packed(Buffer.concat([tar.subarray(0, 303_104), randomBytes(500_000)])));
+    await expect(input).rejects.toThrow('invalid tar header');
+    // It is a request, and its connection has still to carry the answer.
+    expect(stream.destroyed).toBe(false);
+  }
   await expect(receive(tar.subarray(0, 200_000)).input).rejects.toThrow(/unexpected end|invalid/);
   await expect(receive(tar.subarray(0, 302_000)).input).rejects.toThrow(/unexpected end|invalid/);
 });
