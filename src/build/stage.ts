@@ -16,6 +16,9 @@ import { runStep } from './step-run.ts';
 import { workdirStep } from './step-workdir.ts';
 import type { Vertex } from './types.ts';
 
+/** Kinds of steps that make layers. */
+const MAKING = new Set<Instruction['kind']>(['run', 'copy', 'add', 'workdir']);
+
 export class StageRun {
   readonly build: BuildRun;
   readonly node: StageNode;
@@ -98,10 +101,14 @@ export class StageRun {
       other && graph.nodes.some((node) => node.stage === other) ? lastVertex(other.index, other.steps.length) : '',
     ];
     const title = step.original.replace(/\s+/g, ' ').trim();
+    // As BuildKit counts: the base, and the steps that make something.
+    const count = (steps: readonly Instruction[]): number => 1 + steps.filter(({ kind }) => MAKING.has(kind)).length;
+    const position =
+      index === 0 || MAKING.has(kind) ? `${count(stage.steps.slice(0, index))}/${count(stage.steps)}` : '';
     return {
       id: lastVertex(stage.index, index),
       title: step.original,
-      label: `[${name ? `${name} ` : ''}${index + 1}/${stage.steps.length + 1}] ${title}`,
+      label: `${name || position ? `[${[name, position].filter(Boolean).join(' ')}] ` : ''}${title}`,
       stage: stage.index,
       number: this.build.offset(stage.index) + index,
       line: step.line,
