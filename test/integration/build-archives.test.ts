@@ -124,8 +124,11 @@ test('a Dockerfile behind a link is found where the link leads', async () => {
 
 test('a broken large archive is refused, whatever its Dockerfile is', async () => {
   const tar = await tarOf(entries);
+  const noHeader = Buffer.alloc(512, 'x');
   for (const packed of [(bytes: Buffer) => bytes, gzipSync]) {
-    const { input, stream } = receive(packed(Buffer.concat([tar.subarray(0, 303_104), randomBytes(500_000)])));
+    const { input, stream } = receive(
+      packed(Buffer.concat([tar.subarray(0, 303_104), noHeader, randomBytes(500_000)])),
+    );
     await expect(input).rejects.toThrow('invalid tar header');
     // It is a request, and its connection has still to carry the answer.
     expect(stream.destroyed).toBe(false);
