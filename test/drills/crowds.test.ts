@@ -80,7 +80,7 @@ describe('execs whose container is killed', () => {
       figures: `${rounds} rounds of ${crowd}, half of them running and half waiting for their start; the longest kill ${Math.max(...kills)} ms; heap ${before.heap.toFixed(1)} → ${after.toFixed(1)} MB, memory ${before.memory} → ${megabytes()} MB`,
       where: ['test/drills/crowds.test.ts'],
     });
-  }, 1_800_000);
+  }, 3_600_000);
 
   it.runIf(all)(
     'whose init is killed from outside: its shim is busy for longer than its deadlines, and ends no neighbour',

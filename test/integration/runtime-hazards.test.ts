@@ -127,6 +127,22 @@ describe('the shim runtime', () => {
     await task.delete();
   });
 
+  it('knows by the kernel that a process was killed, when nobody answers to the kill', async () => {
+    const path = join(root, 'lingers');
+    // It does its work, and never comes back.
+    const script = `#!/bin/sh\ncase " $* " in *" kill "*) runc "$@"; exec sleep 1000 ;; *) exec runc "$@" ;; esac\n`;
+    await writeFile(path, script);
+    await chmod(path, 0o755);
+    const config = { ...defaultConfig, runtimes: { ...defaultConfig.runtimes, lingers: { path } } };
+    const slow = await open(config, { kill: 1500 }, 'lingering');
+    const task = await slow.create({ ...(await bundle('sleep 1000')), runtime: 'lingers' });
+    await task.start();
+    await task.kill(9);
+    expect((await task.exited).exitCode).toBe(137);
+    await task.delete();
+    await slow.close();
+  });
+
   it('gives a terminal its size, its bytes raw, and no stderr', async () => {
     const task = await runtime.create(
       await bundle('read line; stty size; echo "$line" >&2', { terminal: true, stdin: true }),

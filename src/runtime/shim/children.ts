@@ -36,6 +36,12 @@ export function killChildrenNaming(shim: number, id: string): number[] {
   return killed;
 }
 
+/** Also while its parent has not buried it. */
+export const hasEnded = (pid: number): boolean => {
+  const stat = readText(`/proc/${pid}/stat`);
+  return stat === '' || /^\d+ \(.*\) [ZX] /s.test(stat);
+};
+
 /** Children that have ended and that the shim has not yet buried: it is still busy with the ends of others. */
 export const hasUnburied = (shim: number): boolean =>
   childrenOf(shim).some((pid) => /^\d+ \(.*\) Z /s.test(readText(`/proc/${pid}/stat`)));

@@ -5,6 +5,7 @@ import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
 import type { Process, ProcessSpec, Task } from '../port.ts';
 import type { AttachWindow } from './attach-window.ts';
+import { hasEnded } from './children.ts';
 import { openPipes } from './pipes.ts';
 import { type ProcessOptions, ShimProcess, SIGKILL } from './process.ts';
 
@@ -66,16 +67,25 @@ export class ShimTask extends ShimProcess implements Task {
   override async kill(signal: number): Promise<void> {
     if (signal !== SIGKILL) return super.kill(signal);
     this.#kills++;
-    if (this.#execs < MANY_EXECS) return super.kill(signal);
+    if (this.#execs < MANY_EXECS) return this.#end();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const work = async (): Promise<void> => {
-      const sent = super.kill(signal);
+      const sent = this.#end();
       sent.then(resolve, reject);
       await sent;
       await Promise.race([this.exited, delay(ENDS_MS, undefined, { ref: false })]);
     };
     this.shim.exclusive(work, true).catch(reject);
     return promise;
+  }
+
+  /** A shim with many ends to note answers late, or not in time: that the process is dead the kernel knows at once. */
+  async #end(): Promise<void> {
+    try {
+      await super.kill(SIGKILL);
+    } catch (error) {
+      if (!this.pid || !hasEnded(this.pid)) throw error;
+    }
   }
 
   async killAll(signal: number): Promise<void> {
