@@ -56,7 +56,11 @@ async function serve(config: Config, line: CommandLine): Promise<number> {
   setProxies(config);
   const log = pino({ level: config.logLevel, base: null }, logStream(config.logFormat));
   const notify = notifier();
-  const { startDaemon } = await import('./daemon.ts');
+  const [{ startDaemon }, { returnLargeBlocks }] = await Promise.all([
+    import('./daemon.ts'),
+    import('./host/allocator.ts'),
+  ]);
+  returnLargeBlocks();
   const daemon = startDaemon(config, log);
 
   let current = config;

@@ -9,10 +9,10 @@ import { check, type Documents, type SchemaName } from './validate.ts';
 /** No document of the API comes near it; archives are streams and have no limit here. */
 const LARGEST_JSON = 16 << 20;
 
-/** The raw request body. Reads as empty when there is none. */
+/** The raw request body, each chunk the reader's own. Reads as empty when there is none. */
 export function bodyStream(c: ApiContext): Readable {
   const captured = capturedBodies.get(requestKey(c));
-  if (captured) return Readable.from(captured.length ? [captured] : []);
+  if (captured) return Readable.from(captured.length ? [Uint8Array.from(captured)] : []);
   const incoming = incomingOf(c);
   if (incoming) return incoming;
   return c.req.raw.body ? Readable.fromWeb(c.req.raw.body as ReadableStream) : Readable.from([]);

@@ -1,12 +1,22 @@
 /** Reads a tar stream entry by entry with back pressure, for archives that are handled in the daemon itself. */
+import { release } from '../lib/memory.ts';
 import type { NameEncoding, TarHeader } from './header.ts';
 import { TarParser } from './parser.ts';
 
 type Piece =
   { kind: 'entry'; header: TarHeader } | { kind: 'data'; bytes: Buffer; position: number } | { kind: 'done' };
 
+export interface ReadOptions {
+  encoding?: NameEncoding;
+  /** Nobody else has the source's chunks, and nobody keeps a file's pieces: their memory is freed when the next one is asked for. */
+  own?: boolean;
+}
+
 /** Pieces in order. Everything one chunk of the source holds is taken before the next chunk is asked for. */
-async function* pieces(source: AsyncIterable<Uint8Array>, encoding: NameEncoding): AsyncGenerator<Piece, void> {
+async function* pieces(
+  source: AsyncIterable<Uint8Array>,
+  { encoding = 'utf8', own = false }: ReadOptions,
+): AsyncGenerator<Piece, void> {
   let queue: Piece[] = [];
   const parser = new TarParser(
     {
@@ -21,6 +31,7 @@ async function* pieces(source: AsyncIterable<Uint8Array>, encoding: NameEncoding
     const ready = queue;
     queue = [];
     yield* ready;
+    if (own) release(chunk);
   }
   parser.end();
   yield* queue;
@@ -33,9 +44,9 @@ async function* pieces(source: AsyncIterable<Uint8Array>, encoding: NameEncoding
 export async function readTar(
   source: AsyncIterable<Uint8Array>,
   onEntry: (header: TarHeader, content: AsyncIterable<Uint8Array>) => Promise<void>,
-  options: { encoding?: NameEncoding } = {},
+  options: ReadOptions = {},
 ): Promise<void> {
-  const stream = pieces(source, options.encoding ?? 'utf8');
+  const stream = pieces(source, options);
   try {
     for (let next = await stream.next(); !next.done; next = await stream.next()) {
       if (next.value.kind !== 'entry') continue;

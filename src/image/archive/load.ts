@@ -11,6 +11,7 @@ import { invalid } from '../../errors.ts';
 import { shortId } from '../../lib/ids.ts';
 import { decompress } from '../../tar/decompress.ts';
 import { componentsOf } from '../../tar/extract.ts';
+import type { TarHeader } from '../../tar/header.ts';
 import { readTar } from '../../tar/read.ts';
 import { checkedConfig } from '../catalog/config.ts';
 import { cameWith, REF_NAME } from '../catalog/index-file.ts';
@@ -78,7 +79,7 @@ async function takeFiles(
   files: Files,
   onFile: (digest: string, size: number) => Promise<void>,
 ): Promise<void> {
-  await readTar(await decompress(source), async (header, bytes) => {
+  const takeFile = async (header: TarHeader, bytes: AsyncIterable<Uint8Array>): Promise<void> => {
     const name = componentsOf(header.name).join('/');
     if (header.type === 'file') {
       const { digest, size } = await content.writeStream(bytes, files.lease);
@@ -86,7 +87,8 @@ async function takeFiles(
       await onFile(digest, size);
     } else if (header.type === 'symlink') files.link(name, posix.join(posix.dirname(name), header.linkname));
     else if (header.type === 'link') files.link(name, header.linkname);
-  });
+  };
+  await readTar(await decompress(source), takeFile, { own: true });
 }
 
 /** Images of index.json, down through nested indexes; of those only what the platform runs. */
@@ -243,7 +245,7 @@ async function* nameImage(services: ImageServices, image: Image, names: readonly
   if (!names.length) yield { stream: `Loaded image ID: ${image.id}\n` };
 }
 
-/** Docker's JSON lines of the loading. Errors: invalid (code bad-archive). */
+/** Docker's JSON lines of the loading. The source's chunks are freed on the way. Errors: invalid (code bad-archive). */
 export async function* loadImages(
   services: ImageServices,
   source: Readable,

@@ -164,7 +164,10 @@ export class BlobWriters {
 
   #start(): Worker {
     if (this.#worker) return this.#worker;
-    const worker = new Worker(workerFile('image/content/write-worker.ts'), { name: 'blobs' });
+    const worker = new Worker(workerFile('image/content/write-worker.ts'), {
+      name: 'blobs',
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    });
     worker.unref();
     worker.on('message', (answer: WriteAnswer) => this.#writers.get(answer.id)?.answered(answer));
     const failed = (error?: unknown): void => {

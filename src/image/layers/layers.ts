@@ -218,6 +218,7 @@ export class OverlayLayers implements LayerStore {
       minThreads: 0,
       maxThreads: 2,
       idleTimeout: IDLE_WORKER_MS,
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
     const { port1, port2 } = new MessageChannel();
     port1.on('message', onProgress).unref();

@@ -27,7 +27,7 @@ export type UnpackResult =
   | { ok: false; kind: ErrorKind; code?: string; message: string };
 
 const PROGRESS_EVERY_MS = 100;
-const READ_BYTES = 1 << 20;
+const READ_BYTES = 512 << 10;
 
 /** A file's bytes in pieces, each in the same memory: it holds until the next one is asked for. */
 function* piecesOf(fd: number): Generator<Buffer> {
