@@ -81,13 +81,14 @@ function refuse(c: ApiContext, error: Error, log: Logger): Response {
 const HEAD_PATHS = /^\/_ping$|^\/containers\/.+\/archive$/;
 
 /** What every request needs: the common headers, its version, the client's absence, and a fact when it is a command. */
-function request({ bus, clock, system }: AppParts): MiddlewareHandler<ApiEnv> {
+function request({ bus, clock, log, system }: AppParts): MiddlewareHandler<ApiEnv> {
   const server = `reactord/${system.version} (linux)`;
   return async (c, next) => {
     commonHeaders(c, server);
     const version = requestedVersion(c.req.url);
     c.set('apiVersion', version === undefined ? API_VERSION : checkVersion(version));
     c.set('gone', goneSignal(c));
+    c.set('log', log);
     c.set('command', 0);
     const { method } = c.req;
     if (method === 'GET') return next();

@@ -75,16 +75,17 @@ function begin(
   const outgoing = outgoingOf(c);
   if (!outgoing) return c.body(webStream(source, () => leavers.get(requestKey(c))?.(), options));
   outgoing.writeHead(200);
-  void pump(outgoing, source, c.get('gone'), options);
+  void pump(c, outgoing, source, options);
   return RESPONSE_ALREADY_SENT;
 }
 
 async function pump(
+  c: ApiContext,
   outgoing: ServerResponse,
   source: AsyncIterable<Uint8Array | string>,
-  gone: AbortSignal,
   { lastWords, own }: AnswerOptions,
 ): Promise<void> {
+  const gone = c.get('gone');
   const iterator = source[Symbol.asyncIterator]();
   // A source that waits for its next item would not notice that nobody reads any more.
   const leave = (): void => void Promise.resolve(iterator.return?.()).catch(() => {});
@@ -103,8 +104,11 @@ async function pump(
     outgoing.end();
   } catch (error) {
     if (lastWords && !gone.aborted) outgoing.end(lastWords(error));
-    // What was sent goes out (in this tick's end), but not the last chunk that would make it look whole.
-    else setImmediate(() => outgoing.socket?.destroySoon());
+    else {
+      if (!gone.aborted) c.get('log').warn({ err: error, path: c.req.path }, 'an answer broke off');
+      // What was sent goes out (in this tick's end), but not the last chunk that would make it look whole.
+      setImmediate(() => outgoing.socket?.destroySoon());
+    }
   } finally {
     gone.removeEventListener('abort', leave);
     leave();
