@@ -11,8 +11,8 @@ export const milliseconds = async (work: () => unknown): Promise<number> => {
 const WARM_UP = 4;
 
 /** The median of `times` runs. */
-export async function medianOf(times: number, work: () => unknown): Promise<number> {
-  for (let i = 0; i < WARM_UP; i++) await work();
+export async function medianOf(times: number, work: () => unknown, warmUp = WARM_UP): Promise<number> {
+  for (let i = 0; i < warmUp; i++) await work();
   const all: number[] = [];
   for (let i = 0; i < times; i++) all.push(await milliseconds(work));
   return all.sort((a, b) => a - b)[Math.floor(times / 2)]!;
