@@ -3,6 +3,7 @@
  * containers, the list comes from their charts.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -46,6 +47,7 @@ const chosen = all ? points : points.filter(({ kind, at }) => SAMPLE.includes(`$
 
 let daemon: TestDaemon;
 let context: string;
+let unique: string;
 let silent: ChildProcess;
 let silentFile: string;
 /** Registries: one takes connections and says nothing, at the other nobody listens. */
@@ -58,6 +60,9 @@ beforeAll(async () => {
   daemon = await startDaemon();
   context = join(daemon.directory, 'context');
   mkdirSync(context);
+  unique = join(daemon.directory, 'unique');
+  mkdirSync(unique);
+  writeFileSync(join(unique, 'Dockerfile'), 'FROM scratch\nCOPY file /\n');
   writeFileSync(join(context, 'file'), 'content');
   writeFileSync(
     join(context, 'Dockerfile'),
@@ -103,15 +108,18 @@ const walks: Record<string, (walker: Walker) => Promise<void>> = {
     }
     await call('DELETE', '/containers/host?force=1');
   },
-  async pull({ docker, leave }) {
-    await docker('rmi', '-f', daemon.image);
+  async pull({ call, docker, leave }) {
+    // Another image would keep the layers.
+    for (const { Id } of await call('GET', '/images/json?all=1')) await docker('rmi', '-f', Id);
     await docker('pull', '-q', daemon.image);
     await docker('pull', '-q', `${daemon.image}-that-is-not`);
     const from = waiters();
     await leave(['pull', `${SILENT}/copy`], () => waiters() > from, { kind: 'pull', state: 'cancelled' });
   },
   async push({ docker, leave }) {
-    await docker('tag', daemon.image, pushed());
+    // A layer that the registry does not have.
+    writeFileSync(join(unique, 'file'), randomBytes(1024));
+    await docker('build', '-q', '-t', pushed(), unique);
     await docker('push', '-q', pushed());
     await docker('tag', daemon.image, `${CLOSED}/copy`);
     await docker('push', '-q', `${CLOSED}/copy`);
@@ -162,7 +170,6 @@ async function repeat(kind: string): Promise<void> {
       daemon.ok('pull', '-q', daemon.image);
       return;
     case 'push':
-      daemon.ok('tag', daemon.image, pushed());
       daemon.ok('push', '-q', pushed());
       return;
     case 'build':
