@@ -36,6 +36,21 @@ export function setHeader(c: ApiContext, name: string, value: string): void {
 /** Stands for the request in the maps above, with a connection or without one. */
 export const requestKey = (c: ApiContext): object => incomingOf(c) ?? c.req.raw;
 
+/** Begins an answer that goes out piece by piece, or a taken connection, when the plugins permit it; else `refused` lets go of what it needs. */
+export function whenPermitted<T>(
+  c: ApiContext,
+  answer: { status: number; contentType: string },
+  begin: () => T,
+  refused: () => unknown,
+): T | Promise<T> {
+  const permit = permits.get(requestKey(c));
+  if (!permit) return begin();
+  return permit(answer.status, answer.contentType).then(begin, async (error: unknown) => {
+    await refused();
+    throw error;
+  });
+}
+
 /** Fires `gone` of a request by hand: of one without a connection, whose answer nobody reads any more. */
 export const leavers = new WeakMap<object, () => void>();
 

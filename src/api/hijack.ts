@@ -11,7 +11,7 @@ import type { Socket } from 'node:net';
 import { Duplex, type Readable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { internal } from '../errors.ts';
-import { endGently, incomingOf, permits, requestKey, upgrades } from './connection.ts';
+import { endGently, incomingOf, upgrades, whenPermitted } from './connection.ts';
 import type { ApiContext } from './context.ts';
 import { frame, MULTIPLEXED, STDOUT } from './stream.ts';
 
@@ -36,14 +36,12 @@ export function hijack(
 ): Response | Promise<Response> {
   const incoming = incomingOf(c);
   if (!incoming) throw internal('this request has no connection to take over');
-  const permit = permits.get(requestKey(c));
-  if (!permit) return begin(c, incoming, options, run);
-  return permit(upgrades.has(incoming) ? 101 : 200, options.contentType).then(
+  const answer = { status: upgrades.has(incoming) ? 101 : 200, contentType: options.contentType };
+  return whenPermitted(
+    c,
+    answer,
     () => begin(c, incoming, options, run),
-    (error: unknown) => {
-      options.refused?.();
-      throw error;
-    },
+    () => options.refused?.(),
   );
 }
 

@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { release } from '../lib/memory.ts';
-import { leavers, outgoingOf, permits, requestKey, setHeader } from './connection.ts';
+import { leavers, outgoingOf, requestKey, setHeader, whenPermitted } from './connection.ts';
 import type { ApiContext } from './context.ts';
 
 export const STDIN = 0;
@@ -54,15 +54,8 @@ export function streamAnswer(
   contentType: string,
   options: AnswerOptions = {},
 ): Response | Promise<Response> {
-  const permit = permits.get(requestKey(c));
-  if (!permit) return begin(c, source, contentType, options);
-  return permit(200, contentType).then(
-    () => begin(c, source, contentType, options),
-    async (error: unknown) => {
-      await source[Symbol.asyncIterator]().return?.();
-      throw error;
-    },
-  );
+  const unread = (): unknown => source[Symbol.asyncIterator]().return?.();
+  return whenPermitted(c, { status: 200, contentType }, () => begin(c, source, contentType, options), unread);
 }
 
 function begin(

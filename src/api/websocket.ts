@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { invalid } from '../errors.ts';
-import { incomingOf, permits, requestKey, type Upgraded, upgrades } from './connection.ts';
+import { incomingOf, type Upgraded, upgrades, whenPermitted } from './connection.ts';
 import type { ApiContext } from './context.ts';
 
 const LARGEST_MESSAGE = 1 << 20;
@@ -22,14 +22,11 @@ export function websocket(
   const upgraded = incoming && upgrades.get(incoming);
   if (!upgraded || incoming.headers.upgrade?.toLowerCase() !== 'websocket')
     throw invalid('this address answers websocket requests only');
-  const permit = permits.get(requestKey(c));
-  if (!permit) return begin(c, incoming, upgraded, run);
-  return permit(101, '').then(
+  return whenPermitted(
+    c,
+    { status: 101, contentType: '' },
     () => begin(c, incoming, upgraded, run),
-    (error: unknown) => {
-      refused?.();
-      throw error;
-    },
+    () => refused?.(),
   );
 }
 

@@ -1,5 +1,8 @@
 /** What could slip past an authorization plugin: odd bodies, odd paths, other protocols, second requests of one connection. */
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { hijack, jsonBody, jsonStream, RAW_STREAM } from '../../src/api/kit.ts';
@@ -7,6 +10,7 @@ import { eventually } from '../support/eventually.ts';
 import { rawClient, type Served, serve, testApp } from './api-support.ts';
 
 let plugin: Server;
+let directory: string;
 let socket: string;
 let served: Served;
 let seen: { method: string; uri: string; body: string | undefined }[];
@@ -39,11 +43,9 @@ beforeEach(async () => {
       answer.end(JSON.stringify((request.url!.endsWith('Req') ? judge : judgeAnswer)(asked)));
     });
   });
-  const parts = testApp();
-  served = await serve(parts);
-  socket = `${served.path}.plugin`;
+  directory = mkdtempSync(join(tmpdir(), 'reactord-authz-'));
+  socket = join(directory, 'plugin.sock');
   await new Promise<void>((resolve) => plugin.listen(socket, resolve));
-  await served.close(0);
   const app = testApp(
     (api) => {
       api.post('/containers/create', async (c) => {
@@ -79,6 +81,7 @@ afterEach(async () => {
   await served.stop();
   plugin.closeAllConnections();
   await new Promise((resolve) => plugin.close(resolve));
+  rmSync(directory, { recursive: true });
 });
 
 const JSON_TYPE = 'Content-Type: application/json';

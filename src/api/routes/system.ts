@@ -114,6 +114,7 @@ function versionDocument(system: SystemInfo, experimental: boolean): object {
 /** /info as text; what only a reload of the configuration changes is put together once. */
 function infoText(parts: SystemParts): () => Promise<string> {
   let constants: string | undefined;
+  let known: string[] = [];
   parts.bus.facts$.subscribe({
     next: ({ type, action }) => {
       if (type === 'daemon' && action === 'reload') constants = undefined;
@@ -122,9 +123,12 @@ function infoText(parts: SystemParts): () => Promise<string> {
     error: () => {},
   });
   return async () => {
-    constants ??= JSON.stringify(infoConstants(parts)).slice(1);
+    if (constants === undefined) {
+      constants = JSON.stringify(infoConstants(parts)).slice(1);
+      known = warnings(parts);
+    }
     const cdi = await readCdiRegistry(parts.config.cdiSpecDirs);
-    return `${JSON.stringify({ ...infoNow(parts), ...infoDevices(parts, cdi) }).slice(0, -1)},${constants}`;
+    return `${JSON.stringify({ ...infoNow(parts), ...infoDevices(known, cdi) }).slice(0, -1)},${constants}`;
   };
 }
 
@@ -187,17 +191,11 @@ function infoConstants({ config, system }: SystemParts): object {
   };
 }
 
-/** What lies in the CDI directories, and what is wrong with it and with the host. */
-function infoDevices({ config, system }: SystemParts, cdi: CdiRegistry): object {
-  return {
-    DiscoveredDevices: [...cdi.devices.keys()].sort().map((ID) => ({ Source: 'cdi', ID })),
-    Warnings: [
-      ...warnings(config, system.host),
-      ...system.components.flatMap((one) => runtimeWarnings(one.Name, one.Version)),
-      ...cdi.errors.map((error) => `WARNING: CDI spec ${error}`),
-    ],
-  };
-}
+/** What lies in the CDI directories, and what is wrong with that beside what is known already. */
+const infoDevices = (known: readonly string[], cdi: CdiRegistry): object => ({
+  DiscoveredDevices: [...cdi.devices.keys()].sort().map((ID) => ({ Source: 'cdi', ID })),
+  Warnings: [...known, ...cdi.errors.map((error) => `WARNING: CDI spec ${error}`)],
+});
 
 /** Counts, and what a reload may change. */
 function infoNow({ config, system, clock, bus, reactor }: SystemParts): object {
@@ -283,7 +281,8 @@ function securityOptions(config: Config, host: HostFacts): string[] {
   ];
 }
 
-function warnings(config: Config, host: HostFacts): string[] {
+function warnings({ config, system }: SystemParts): string[] {
+  const { host, components } = system;
   const unprotected = config.hosts.filter((address) => address.startsWith('tcp://') && !config.tlsVerify);
   const { controllers } = host.cgroup;
   return [
@@ -295,6 +294,7 @@ function warnings(config: Config, host: HostFacts): string[] {
       controllers.has(name) ? [] : [`WARNING: No ${name} cgroup support`],
     ),
     ...(host.ipv4Forwarding ? [] : ['WARNING: IPv4 forwarding is disabled']),
+    ...components.flatMap((one) => runtimeWarnings(one.Name, one.Version)),
   ];
 }
 
