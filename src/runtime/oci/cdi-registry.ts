@@ -2,7 +2,7 @@
  * Container Device Interface: specs of vendors, JSON or YAML files in the CDI directories, say what a device named
  * `vendor.com/class=name` adds to a container (github.com/cncf-tags/container-device-interface, SPEC.md).
  */
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Hook, HookName } from './spec-types.ts';
@@ -54,20 +54,22 @@ async function parse(path: string): Promise<unknown> {
   return load(text, { schema: YAML11_SCHEMA });
 }
 
-function filesIn(directories: readonly string[]): string[] {
-  const names = (directory: string): string[] => {
-    try {
-      return readdirSync(directory).sort();
-    } catch {
-      return [];
-    }
-  };
-  return directories.flatMap((directory) =>
-    names(directory)
+function namesIn(directory: string): string[] {
+  // Most hosts have no such directory, and an exception costs more than the look.
+  if (!existsSync(directory)) return [];
+  try {
+    return readdirSync(directory).sort();
+  } catch {
+    return [];
+  }
+}
+
+const filesIn = (directories: readonly string[]): string[] =>
+  directories.flatMap((directory) =>
+    namesIn(directory)
       .filter((file) => /\.(json|ya?ml)$/.test(file))
       .map((name) => join(directory, name)),
   );
-}
 
 const state = (path: string): string => {
   const { mtimeMs, size, ino } = statSync(path, { throwIfNoEntry: false }) ?? {};
