@@ -80,10 +80,10 @@ export async function classicBuild(builds: Builds, input: ClassicBuild): Promise
       squash: false,
       contexts: new Map(),
       services: {},
-      receive: (directory, signal) =>
+      receive: (workspace, signal) =>
         input.remote
-          ? receiveRemote(input.remote, directory, input.dockerfile, signal)
-          : receiveTar(input.body, directory, input.dockerfile, signal),
+          ? receiveRemote(input.remote, workspace, input.dockerfile, signal)
+          : receiveTar(input.body, workspace, input.dockerfile, signal),
       onEvent: (event) => printer.on(event),
     },
     input.buildId,

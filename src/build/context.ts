@@ -13,6 +13,7 @@ import { lstatOf, resolveIn } from './files/resolve.ts';
 import { hold, isTooLarge, tooLarge } from './held.ts';
 import { readIgnoreFile } from './patterns.ts';
 import type { BuildInput } from './types.ts';
+import type { Workspace } from './workspace.ts';
 
 const DEFAULT_NAME = 'Dockerfile';
 
@@ -72,12 +73,12 @@ export function readDirectory(root: string, dockerfile: string, given?: string):
 /** An uploaded context, not unpacked before a step takes files of it. */
 export async function receiveTar(
   body: Readable,
-  directory: string,
+  { place }: Workspace,
   dockerfile: string,
   signal: AbortSignal,
 ): Promise<BuildInput> {
-  const root = join(directory, 'context');
-  const held = await hold(body, textsOf(dockerfile), join(directory, 'context.tar'), signal);
+  const root = join(place, 'context');
+  const held = await hold(body, textsOf(dockerfile), join(place, 'context.tar'), signal);
   if (held.archive === undefined) {
     await unpackInto(held.stream, root, signal);
     return readDirectory(root, dockerfile);
@@ -90,12 +91,13 @@ export async function receiveTar(
 /** A context named by url: git, a tar, or a Dockerfile as text. `dockerfileOptional`: only the files are wanted. */
 export async function receiveRemote(
   url: string,
-  directory: string,
+  workspace: Workspace,
   dockerfile: string,
   signal: AbortSignal,
   options: { dockerfileOptional?: boolean } = {},
 ): Promise<BuildInput> {
   const given = options.dockerfileOptional ? '' : undefined;
+  const { directory } = workspace;
   if (isGit(url)) {
     const { path } = await checkOut(url, directory, signal);
     return readDirectory(path, dockerfile, given);

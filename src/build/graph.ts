@@ -1,6 +1,7 @@
 /** Which stages a target needs and what each waits for. Pure: the engine starts a stage when all it needs are done. */
 import { invalid } from '../errors.ts';
 import { parseError, suggestion } from './dockerfile/errors.ts';
+import { isGit, isHttp } from './fetch.ts';
 import type { Dockerfile, Stage } from './dockerfile/parse.ts';
 
 export interface StageNode {
@@ -27,6 +28,8 @@ export function stageNamed(file: Dockerfile, reference: string, before: number):
 /** The `from` of a RUN mount, if it names one. */
 const mountSource = (mount: string): string | undefined => /(?:^|,)from=([^,]+)/.exec(mount)?.[1];
 
+const mountType = (mount: string): string => /(?:^|,)type=([^,]+)/.exec(mount)?.[1] ?? 'bind';
+
 /** References to other stages or images in the steps of a stage. */
 export function sourcesOf(stage: Stage): { reference: string; line: number }[] {
   return stage.steps.flatMap((step) => {
@@ -39,6 +42,14 @@ export function sourcesOf(stage: Stage): { reference: string; line: number }[] {
     return names.filter((name) => name !== undefined).map((reference) => ({ reference, line: step.line }));
   });
 }
+
+/** Steps of it take files that came with the Dockerfile, as far as the file itself tells: triggers of its base may, too. */
+export const takesContext = ({ steps }: Stage): boolean =>
+  steps.some((step) => {
+    if (step.kind === 'run') return step.mounts.some((mount) => mountType(mount) === 'bind' && !mountSource(mount));
+    if (step.kind !== 'copy' && step.kind !== 'add') return false;
+    return step.from === undefined && step.sources.some((source) => !isHttp(source) && !isGit(source));
+  });
 
 /** A name that only a later stage (or the stage itself) has: a cycle or a wrong order, never an image. */
 function refuseLater(file: Dockerfile, reference: string, index: number, line: number): void {

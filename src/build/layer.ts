@@ -7,12 +7,12 @@ import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
 import { newId } from '../lib/ids.ts';
 import { clampTimes } from './clamp.ts';
 import { documentOf, type StageState } from './state.ts';
+import type { Workspace } from './workspace.ts';
 
 export interface LayerDeps {
   images: ImageStore;
   rootfs: RootfsStore;
-  /** Removed with the build. */
-  directory: string;
+  workspace: Workspace;
 }
 
 /** A directory as an uncompressed layer tar, in a fixed order. */
@@ -68,7 +68,7 @@ export async function withRoot<T>(
   work: (root: string, id: string | undefined) => Promise<T>,
 ): Promise<T> {
   if (!state.imageId) {
-    const root = await mkdtemp(join(deps.directory, 'root-'));
+    const root = await mkdtemp(join(deps.workspace.directory, 'root-'));
     try {
       return await work(root, undefined);
     } finally {

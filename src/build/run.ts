@@ -1,7 +1,8 @@
 /** One build while it runs: what its stages share, and the effects its statechart calls. */
-import { mkdirSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { invalid, notFound, notImplemented } from '../errors.ts';
+import { cancelled, invalid, notFound, notImplemented } from '../errors.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { StepRunner } from '../container/port.ts';
 import type { Image, ImageStore, RootfsStore } from '../image/port.ts';
@@ -24,12 +25,14 @@ import { type Dockerfile, parseDockerfile } from './dockerfile/parse.ts';
 import type { Instruction } from './dockerfile/instructions.ts';
 import { expandWord } from './dockerfile/words.ts';
 import type { BuildFiles } from './files/pool.ts';
-import { type StageGraph, stageGraph, type StageNode } from './graph.ts';
+import type { Tree } from './files/select.ts';
+import { type StageGraph, stageGraph, type StageNode, takesContext } from './graph.ts';
 import { type LayerDeps, storeImage } from './layer.ts';
 import type { BuildWork, PlannedStage } from './machine.ts';
 import { StageRun } from './stage.ts';
 import type { StageState } from './state.ts';
 import type { BuildEvent, BuildInput, BuildRequest, BuildResult, Style } from './types.ts';
+import { Workspace } from './workspace.ts';
 
 export interface BuildDeps {
   images: ImageStore;
@@ -75,9 +78,8 @@ export class BuildRun implements BuildWork<BuildResult> {
   readonly id: string;
   readonly request: BuildRequest;
   readonly deps: BuildDeps;
-  /** Where the build's own directory is, or will be; removed at its end. */
-  readonly place: string;
-  #isMade = false;
+  /** Removed at the build's end. */
+  readonly workspace: Workspace;
   readonly layers: LayerDeps;
   input!: BuildInput;
   file!: Dockerfile;
@@ -93,28 +95,21 @@ export class BuildRun implements BuildWork<BuildResult> {
   readonly #declared = new Set<string>();
   /** Stage work that has not settled yet; disposal waits for it. */
   readonly #running = new Set<Promise<unknown>>();
+  #context: Promise<Tree> | undefined;
+  /** Ends what no stage waits for any more. */
+  readonly #over = new AbortController();
   readonly #resolved = new Map<string, Promise<Image>>();
 
   constructor(id: string, request: BuildRequest, deps: BuildDeps, place: string) {
     this.id = id;
     this.request = request;
     this.deps = deps;
-    this.place = place;
-    const directory = (): string => this.directory;
-    this.layers = {
-      images: deps.images,
-      rootfs: deps.rootfs,
-      get directory() {
-        return directory();
-      },
-    };
+    this.workspace = new Workspace(place);
+    this.layers = { images: deps.images, rootfs: deps.rootfs, workspace: this.workspace };
   }
 
-  /** Made for the first who asks: a build that finds everything in the cache needs none. */
   get directory(): string {
-    if (!this.#isMade) mkdirSync(this.place, { recursive: true, mode: 0o700 });
-    this.#isMade = true;
-    return this.place;
+    return this.workspace.directory;
   }
 
   emit(event: BuildEvent): void {
@@ -135,7 +130,7 @@ export class BuildRun implements BuildWork<BuildResult> {
   }
 
   async receive(signal: AbortSignal): Promise<void> {
-    this.input = await this.#track(this.request.receive(this.place, signal));
+    this.input = await this.#track(this.request.receive(this.workspace, signal));
   }
 
   parse(): PlannedStage[] {
@@ -159,6 +154,8 @@ export class BuildRun implements BuildWork<BuildResult> {
       this.warn(lint(this.file, Object.keys(platformArgs(this.platform, this.platform, ''))), this.checks);
     }
     this.#plan();
+    // On its way while base images are pulled and the first commands run.
+    if (this.graph.nodes.some(({ stage }) => takesContext(stage))) this.context().catch(() => {});
     return this.graph.nodes.map(({ stage, needs }) => ({ index: stage.index, needs }));
   }
 
@@ -220,6 +217,16 @@ export class BuildRun implements BuildWork<BuildResult> {
     const state = await new StageRun(this, node, signal).run();
     this.emit({ type: 'stage-end', stage: node.stage.index, imageId: state.imageId ?? '' });
     return state;
+  }
+
+  /** The files that came with the Dockerfile; asked for when a step takes some of them. */
+  context(): Promise<Tree> {
+    return (this.#context ??= this.#track(this.#receiveContext()));
+  }
+
+  async #receiveContext(): Promise<Tree> {
+    const tree = await this.input.context?.(this.#over.signal);
+    return tree ?? { root: await mkdtemp(join(this.directory, 'empty-')), ignore: [] };
   }
 
   #track<T>(work: Promise<T>): Promise<T> {
@@ -285,6 +292,7 @@ export class BuildRun implements BuildWork<BuildResult> {
 
   /** Resolves when nothing of the build's work is under way any more. */
   async settled(): Promise<void> {
+    this.#over.abort(cancelled('the build is over'));
     while (this.#running.size) await Promise.allSettled([...this.#running]);
   }
 }

@@ -137,7 +137,7 @@ export class Builds {
   }
 
   /** Out of sight at once; thousands of files of a context are removed while the client has its answer already. */
-  #throwAway({ id, place }: BuildRun): void {
+  #throwAway({ id, workspace: { place } }: BuildRun): void {
     const trash = join(this.#trash, id);
     if (!existsSync(place)) return;
     renameSync(place, trash);

@@ -1,6 +1,4 @@
 /** The trees a step takes files from: the context, another stage, an image, a named context. */
-import { mkdtemp } from 'node:fs/promises';
-import { join } from 'node:path';
 import { invalid } from '../errors.ts';
 import { digestOf } from './cache.ts';
 import type { Tree } from './files/select.ts';
@@ -39,12 +37,10 @@ export async function contentKey(stage: StageRun, from: string | undefined, path
 export async function sourceOf(stage: StageRun, from: string | undefined): Promise<Source> {
   const { build, signal } = stage;
   if (from === undefined) {
-    return ofTree(
-      async () => build.input.context?.() ?? { root: await mkdtemp(join(build.directory, 'empty-')), ignore: [] },
-    );
+    return ofTree(() => build.context());
   }
   const named = build.request.contexts.get(from);
-  if (named?.kind === 'tree') return ofTree(() => named.open(signal));
+  if (named?.kind === 'tree') return ofTree(() => named.open(build.workspace, signal));
   const other = named ? undefined : stageNamed(build.file, from, stage.node.stage.index);
   if (other) {
     const state = build.states.get(other.index);

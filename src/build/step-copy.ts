@@ -195,15 +195,20 @@ export async function copyStep(stage: StageRun, step: CopyStep): Promise<void> {
     const createdBy = createdByOf(stage, gathered, known.hash);
     return layerStep(stage, step, { config: stage.state.config, key: known.key, createdBy, make: async () => {} });
   }
-  await source.with((tree) => copyFrom(stage, gathered, tree, quick));
+  if (!wanted.selection.sources.length) return copyFrom(stage, gathered, undefined, quick);
+  await source.with((tree) => copyFrom(stage, gathered, { tree, selection: wanted.selection }, quick));
 }
 
-async function copyFrom(stage: StageRun, gathered: Gathered, tree: Tree, quick: string | undefined): Promise<void> {
+async function copyFrom(
+  stage: StageRun,
+  gathered: Gathered,
+  local: Part | undefined,
+  quick: string | undefined,
+): Promise<void> {
   const { files, cache } = stage.build.deps;
   const { wanted, source, inline, remoteKeys } = gathered;
-  const local: Part | undefined = wanted.selection.sources.length ? { tree, selection: wanted.selection } : undefined;
   const digests: Digested[] = [];
-  if (local) digests.push(await files.digest(tree, local.selection, source.owned, stage.signal));
+  if (local) digests.push(await files.digest(local.tree, local.selection, source.owned, stage.signal));
   if (inline) digests.push(await files.digest(inline.tree, inline.selection, false, stage.signal));
   const content = [...digests.map(({ digest }) => digest), ...remoteKeys];
   const hash = classicHash(digests[0], content);

@@ -40,7 +40,7 @@ export function tracedBuild(buildkit: BuildKit, input: TracedBuild): AsyncIterab
     ...input.request,
     inlineCache: input.request.buildArgs.BUILDKIT_INLINE_CACHE === '1',
     ...(fromBody
-      ? { receive: (directory, signal) => receiveTar(input.body, directory, input.dockerfile, signal) }
+      ? { receive: (workspace, signal) => receiveTar(input.body, workspace, input.dockerfile, signal) }
       : {}),
   };
   const tracing = (async () => {

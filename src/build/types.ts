@@ -3,6 +3,7 @@ import type { Image, ImageRunConfig, RegistryAuth } from '../image/port.ts';
 import type { Platform } from './args.ts';
 import type { Warning } from './dockerfile/lint.ts';
 import type { Tree } from './files/select.ts';
+import type { Workspace } from './workspace.ts';
 
 /** How history is written: as dockerd's classic builder or as BuildKit does. */
 export type Style = 'classic' | 'buildkit';
@@ -11,12 +12,13 @@ export interface BuildInput {
   dockerfile: string;
   dockerfileName: string;
   /** Undefined when the Dockerfile came alone. */
-  context?: () => Promise<Tree>;
+  context?: (signal: AbortSignal) => Promise<Tree>;
 }
 
 /** Where a name in FROM, --from or a mount's from leads beside stages and images. */
 export type NamedContext =
-  { kind: 'image'; reference: string } | { kind: 'tree'; open: (signal: AbortSignal) => Promise<Tree> };
+  | { kind: 'image'; reference: string }
+  | { kind: 'tree'; open: (workspace: Workspace, signal: AbortSignal) => Promise<Tree> };
 
 export interface RunLimits {
   /** Parts of a HostConfig: Memory, CpuShares, Ulimits, ShmSize, CgroupParent, ExtraHosts … */
@@ -37,9 +39,9 @@ export interface ClientServices {
 
 export interface BuildRequest {
   style: Style;
-  /** Receives the Dockerfile and the context into `directory`, which is removed after the build. */
-  receive: (directory: string, signal: AbortSignal) => Promise<BuildInput>;
-  /** Called at the end, before the directory is removed: takes out of it what is worth keeping. */
+  /** Receives the Dockerfile and, at once or when it is asked for, the context. The workspace is removed after the build. */
+  receive: (workspace: Workspace, signal: AbortSignal) => Promise<BuildInput>;
+  /** Called at the end, before the workspace is removed: takes out of it what is worth keeping. */
   release?: () => void;
   tags: string[];
   target: string;

@@ -11,6 +11,7 @@ import { receiveTar } from '../../src/build/context.ts';
 import { digestSelection } from '../../src/build/files/digest.ts';
 import { inArchive, unpack } from '../../src/build/files/packed.ts';
 import type { Selection } from '../../src/build/files/select.ts';
+import { Workspace } from '../../src/build/workspace.ts';
 import { testEngine } from '../fixtures/build/engine.ts';
 import { type Entry, tarOf } from '../support/fixture-image.ts';
 
@@ -95,7 +96,7 @@ const receive = (body: Buffer, name = '') => {
   const directory = fs.mkdtempSync(join(place, 'build-'));
   const pieces = Array.from({ length: Math.ceil(body.length / 50_000) }, (_, i) => body.subarray(i * 50_000, (i + 1) * 50_000));
   const stream = Readable.from(pieces, { objectMode: false });
-  return { directory, stream, input: receiveTar(stream, directory, name, never) };
+  return { directory, stream, input: receiveTar(stream, new Workspace(directory), name, never) };
 }; // prettier-ignore
 
 test.each<[string, (tar: Buffer) => Buffer]>([
@@ -106,7 +107,7 @@ test.each<[string, (tar: Buffer) => Buffer]>([
   const { directory, input } = receive(packed(tar));
   const { dockerfile, context } = await input;
   expect(dockerfile).toBe('FROM scratch');
-  const { archive, root, ignore } = await context!();
+  const { archive, root, ignore } = await context!(never);
   expect(ignore).toEqual(['a/big']);
   expect(fs.readdirSync(directory)).toEqual(['context.tar']);
   expect(fs.readFileSync(archive as string).equals(tar)).toBe(true);
@@ -157,7 +158,10 @@ test('a rebuild that finds its copies in the cache unpacks nothing', async () =>
       let place = '';
       let seen: string[] = [];
       const { result } = await engine.build('', [], {
-        receive: (directory, signal) => receiveTar(Readable.from([tar]), (place = directory), '', signal),
+        receive: (workspace, signal) => {
+          ({ place } = workspace);
+          return receiveTar(Readable.from([tar]), workspace, '', signal);
+        },
         onEvent: ({ type }) => type === 'stage-end' && (seen = fs.readdirSync(place)),
       });
       return { id: result!.image.id, seen };

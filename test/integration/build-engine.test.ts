@@ -165,7 +165,7 @@ test.skipIf(noGit).each(STYLES)(
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repo.git`;
     const context = await engine.build('', [], {
       style,
-      receive: (directory, signal) => receiveRemote(`${url}#main:sub`, directory, '', signal),
+      receive: (workspace, signal) => receiveRemote(`${url}#main:sub`, workspace, '', signal),
     });
     const added = await engine.build(`FROM busybox\nADD ${url}#main /src`, [], { style });
     const kept = await engine.build(`FROM busybox\nADD --keep-git-dir=true ${url} /src`, [], { style });
@@ -253,14 +253,28 @@ test('independent stages run beside each other', async () => {
   expect(Math.max(at('begin', 0), at('begin', 1))).toBeLessThan(Math.min(...ends));
 });
 
+test('a build that fails does not wait for a context that is still on its way', async () => {
+  const dockerfile = 'FROM busybox\nRUN exit 3\nCOPY a /';
+  const { error } = await engine.build('', [], {
+    receive: async () => ({
+      dockerfile,
+      dockerfileName: 'Dockerfile',
+      context: (signal) =>
+        new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
+    }),
+  });
+  expect(error?.message).toContain('returned a non-zero code: 3');
+  expect(fs.readdirSync(join(engine.root, 'builder'))).toEqual([]);
+});
+
 test('a cancelled build stops its step and leaves nothing', async () => {
   let cancel = (): void => {};
   const { error } = await engine.build('FROM busybox\nRUN sleep 1000', [], {
     onEvent: (event) => {
       if (event.type === 'begin' && event.vertex.number === 2) setImmediate(() => cancel());
     },
-    receive: async (directory) => {
-      cancel = () => engine.room.builds.cancel(directory.split('/').at(-1)!);
+    receive: async ({ place }) => {
+      cancel = () => engine.room.builds.cancel(place.split('/').at(-1)!);
       return { dockerfile: 'FROM busybox\nRUN sleep 1000', dockerfileName: 'Dockerfile' };
     },
   });

@@ -66,7 +66,7 @@ test('names that are no UTF-8 are names like others', async () => {
   fs.writeFileSync(join(from, 'Dockerfile'), 'FROM busybox\nCOPY d /d\nCOPY d/gr* /g/\nRUN cat /d/caf* > /out');
   const tar = execFileSync('tar', ['-c', '-C', from, '.']);
   const { result, error } = await engine.build('', [], {
-    receive: (directory, signal) => receiveTar(Readable.from([tar]), directory, '', signal),
+    receive: (workspace, signal) => receiveTar(Readable.from([tar]), workspace, '', signal),
   });
   expect(error).toBeUndefined();
   await engine.look(result!.image.id, async (root) => {

@@ -4,7 +4,7 @@ import { applyChanges } from '../../src/build/changes.ts';
 import { readDirectives } from '../../src/build/dockerfile/lines.ts';
 import { parseDockerfile } from '../../src/build/dockerfile/parse.ts';
 import { expandToWords, expandWord } from '../../src/build/dockerfile/words.ts';
-import { stageGraph } from '../../src/build/graph.ts';
+import { stageGraph, takesContext } from '../../src/build/graph.ts';
 import { compileGlob, PathMatcher, readIgnoreFile } from '../../src/build/patterns.ts';
 
 const steps = (text: string) => parseDockerfile(`FROM scratch\n${text}`).stages[0]!.steps;
@@ -134,6 +134,21 @@ describe('.dockerignore', () => {
     expect([matcher.mustWalk('a'), matcher.mustWalk('a/b'), matcher.mustWalk('x')]).toEqual([true, true, false]);
     expect(compileGlob('a*.[ch]').test('abc.c')).toBe(true);
   });
+});
+
+test.each([
+  ['COPY a /', true],
+  ['COPY --from=b a /', false],
+  ['ADD https://example.org/a /', false],
+  ['ADD https://example.org/a b /', true],
+  ['COPY <<a /\nx\na', false],
+  ['RUN --mount=target=/m true', true],
+  ['RUN --mount=type=bind,source=a,target=/m true', true],
+  ['RUN --mount=type=bind,from=b,target=/m true', false],
+  ['RUN --mount=type=cache,target=/m true', false],
+])('%s takes files of the context: %s', (step, expected) => {
+  const [stage] = parseDockerfile(`FROM x\n${step}`).stages;
+  expect(takesContext(stage!)).toBe(expected);
 });
 
 describe('the stage graph', () => {

@@ -5,7 +5,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { mkdir, rm } from 'node:fs/promises';
 import type { BuilderConfig } from '../../config/builder.ts';
 import { asDaemonError, forbidden } from '../../errors.ts';
 import type { Image } from '../../image/port.ts';
@@ -17,6 +16,7 @@ import { DetailedError } from '../grpc/status.ts';
 import type { LayerDeps } from '../layer.ts';
 import type { Builds } from '../service.ts';
 import type { BuildInput, BuildRequest, BuildResult } from '../types.ts';
+import { Workspace } from '../workspace.ts';
 import { registerBridge } from './bridge.ts';
 import { credentials } from './client-services.ts';
 import { registerControl } from './control.ts';
@@ -126,15 +126,14 @@ export class BuildKit {
     return () => this.sessions.get(job.session, job.controller.signal);
   }
 
-  /** A directory for work on a result, gone with it. */
+  /** For work on a result. */
   async withLayers<T>(work: (layers: LayerDeps) => Promise<T>): Promise<T> {
     const { images, rootfs } = this.builds.deps;
-    const directory = join(this.#directory, `result-${newId()}`);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const workspace = new Workspace(join(this.#directory, `result-${newId()}`));
     try {
-      return await work({ images, rootfs, directory });
+      return await work({ images, rootfs, workspace });
     } finally {
-      await rm(directory, { recursive: true, force: true });
+      await workspace.remove();
     }
   }
 
@@ -187,8 +186,8 @@ export class BuildKit {
     const { signal } = job.controller;
     const { progress } = job;
     const session = await this.#sessionOf(job)();
-    const { dockerfile, dockerfileName } = await this.withLayers(({ directory }) =>
-      receiveDockerfile({ attributes, session, directory, signal, within: progress.within, kept: cache, atEnd: [] }),
+    const { dockerfile, dockerfileName } = await this.withLayers(({ workspace }) =>
+      receiveDockerfile({ attributes, session, workspace, signal, within: progress.within, kept: cache, atEnd: [] }),
     );
     const { target = '' } = attributes;
     const given = buildArgsOf(attributes);

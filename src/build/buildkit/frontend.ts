@@ -1,5 +1,4 @@
 /** The Dockerfile frontend's attributes, as buildx sends them, to a build request of ours. */
-import { mkdirSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalid, notImplemented } from '../../errors.ts';
@@ -11,6 +10,7 @@ import type { BuildRequest, NamedContext, RunLimits } from '../types.ts';
 import { clientServices, credentials } from './client-services.ts';
 import type { Within } from './progress.ts';
 import { receiveInput, type Receiving, receiveTree } from './receive.ts';
+import { Workspace } from '../workspace.ts';
 import type { Session } from './sessions.ts';
 
 type Attributes = Readonly<Record<string, string>>;
@@ -58,8 +58,7 @@ function cacheFrom(attributes: Attributes): string[] {
 
 function namedContexts(
   attributes: Attributes,
-  receive: (name: string, signal: AbortSignal) => Promise<Tree>,
-  workspace: () => string,
+  receive: (name: string, workspace: Workspace, signal: AbortSignal) => Promise<Tree>,
 ): Map<string, NamedContext> {
   const contexts = new Map<string, NamedContext>();
   for (const [key, value] of Object.entries(withPrefix(attributes, 'context'))) {
@@ -70,22 +69,21 @@ function namedContexts(
     else if (local) {
       // Received once, however many steps use it.
       let tree: Promise<Tree> | undefined;
-      contexts.set(name, { kind: 'tree', open: (signal) => (tree ??= receive(local, signal)) });
+      contexts.set(name, { kind: 'tree', open: (...to) => (tree ??= receive(local, ...to)) });
     } else if (isHttp(value) || isGit(value)) {
       let tree: Promise<Tree> | undefined;
-      contexts.set(name, { kind: 'tree', open: (signal) => (tree ??= remoteTree(value, workspace(), signal)) });
+      contexts.set(name, { kind: 'tree', open: (...to) => (tree ??= remoteTree(value, ...to)) });
     } else
       throw notImplemented(`named context ${name}: ${value.split(':')[0]} sources are not supported by this daemon`);
   }
   return contexts;
 }
 
-async function remoteTree(url: string, directory: string, signal: AbortSignal): Promise<Tree> {
-  const input = await receiveRemote(url, await mkdtemp(join(directory, 'named-')), '', signal, {
-    dockerfileOptional: true,
-  });
+async function remoteTree(url: string, workspace: Workspace, signal: AbortSignal): Promise<Tree> {
+  const own = new Workspace(await mkdtemp(join(workspace.directory, 'named-')));
+  const input = await receiveRemote(url, own, '', signal, { dockerfileOptional: true });
   if (!input.context) throw invalid(`named context ${url} is not a directory or an archive`);
-  return input.context();
+  return input.context(signal);
 }
 
 export interface FrontendBuild {
@@ -104,18 +102,13 @@ export function frontendRequest({ attributes, session, signal, onEvent, within, 
   if (platforms.length > 1)
     throw notImplemented('multi-platform builds are not supported by this daemon; build one platform at a time');
   const noCache = attributes['no-cache'];
-  const workspace = { directory: '' };
   const atEnd: (() => void)[] = [];
-  const receiving = async (directory: string, receiveSignal: AbortSignal): Promise<Receiving> => ({
-    attributes, session: await session(), directory, signal: receiveSignal, within, kept, atEnd,
+  const receiving = async (workspace: Workspace, receiveSignal: AbortSignal): Promise<Receiving> => ({
+    attributes, session: await session(), workspace, signal: receiveSignal, within, kept, atEnd,
   }); // prettier-ignore
   return {
     style: 'buildkit',
-    receive: async (directory, receiveSignal) => {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      workspace.directory = directory;
-      return receiveInput(await receiving(directory, receiveSignal));
-    },
+    receive: async (workspace, receiveSignal) => receiveInput(await receiving(workspace, receiveSignal)),
     release: () => {
       for (const end of atEnd.splice(0)) end();
     },
@@ -132,11 +125,7 @@ export function frontendRequest({ attributes, session, signal, onEvent, within, 
     squash: false,
     keepContainers: false,
     limits: limitsOf(attributes),
-    contexts: namedContexts(
-      attributes,
-      async (name, treeSignal) => receiveTree(await receiving(workspace.directory, treeSignal), name),
-      () => workspace.directory,
-    ),
+    contexts: namedContexts(attributes, async (name, ...to) => receiveTree(await receiving(...to), name)),
     services: clientServices(session, signal),
     auth: async (host) => credentials(await session(), host, signal),
     onEvent,

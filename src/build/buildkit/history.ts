@@ -1,17 +1,17 @@
 /**
  * Builds of BuildKit clients, as `docker buildx history` shows them: those that run, and the last that ended, each with all that it
- * told. A build that ended is two files, so that history outlives the daemon.
+ * told. A build that ended is a file, so that history outlives the daemon: its record, then all that it told.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { rename, writeFile } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { closeSync, createReadStream, fstatSync, mkdirSync, openSync, readdirSync, readSync, rmSync } from 'node:fs';
+import { readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
-import { sizeDelimitedDecodeStream, sizeDelimitedEncode } from '@bufbuild/protobuf/wire';
+import { sizeDelimitedDecodeStream, sizeDelimitedEncode, sizeDelimitedPeek } from '@bufbuild/protobuf/wire';
 import type { Logger } from 'pino';
 import type { BuilderConfig } from '../../config/builder.ts';
-import { asDaemonError, notFound } from '../../errors.ts';
+import { asDaemonError, internal, notFound } from '../../errors.ts';
 import {
   BuildErrorSchema,
   type BuildHistoryEventSchema,
@@ -38,8 +38,10 @@ export interface HistoryDeps {
   log: Logger;
 }
 
-const RECORD = '.record';
-const STATUS = '.status';
+const ENDED = '.build';
+
+/** A record that is longer takes a second look. */
+const HEAD_BYTES = 64 << 10;
 
 /** Proxies carry passwords. */
 const withoutProxies = (attributes: Readonly<Record<string, string>>): Record<string, string> =>
@@ -110,7 +112,8 @@ export class BuildHistory {
 
   async *#told(record: BuildHistoryRecord): AsyncGenerator<StatusResponse> {
     await Promise.allSettled(this.#writing);
-    yield* sizeDelimitedDecodeStream(StatusResponseSchema, createReadStream(this.#place(record, STATUS)));
+    const place = this.#place(record);
+    yield* sizeDelimitedDecodeStream(StatusResponseSchema, createReadStream(place, { start: headOf(place).end }));
   }
 
   /** Errors: notFound for a build that is not there or still runs. */
@@ -119,7 +122,7 @@ export class BuildHistory {
     if (!record) throw notFound(`no such build: ${ref}`);
     if (gone) return this.#forget(record);
     record.pinned = pinned;
-    this.#keep(this.#write(record));
+    this.#keep(this.#rewrite(record));
     this.#tell(BuildHistoryEventType.COMPLETE, record);
   }
 
@@ -146,9 +149,11 @@ export class BuildHistory {
     const { directory, log } = this.#deps;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const records: BuildHistoryRecord[] = [];
-    for (const name of readdirSync(directory).filter((each) => each.endsWith(RECORD))) {
+    for (const name of readdirSync(directory)) {
       try {
-        records.push(fromBinary(BuildHistoryRecordSchema, readFileSync(join(directory, name))));
+        if (name.endsWith(ENDED)) records.push(headOf(join(directory, name)).record);
+        // Of a daemon that was killed while it wrote.
+        else rmSync(join(directory, name));
       } catch (error) {
         log.warn({ err: error, name }, 'a record of a build cannot be read');
       }
@@ -158,22 +163,31 @@ export class BuildHistory {
   }
 
   /** Refs are words of clients. */
-  #place({ ref }: BuildHistoryRecord, kind: string): string {
-    return join(this.#deps.directory, createHash('sha256').update(ref).digest('hex').slice(0, 32) + kind);
+  #place({ ref }: BuildHistoryRecord): string {
+    return join(this.#deps.directory, hash('sha256', ref).slice(0, 32) + ENDED);
   }
 
-  async #write(record: BuildHistoryRecord, told?: Uint8Array): Promise<void> {
-    const place = this.#place(record, RECORD);
-    if (told) await writeFile(this.#place(record, STATUS), told, { mode: 0o600 });
-    await writeFile(`${place}.new`, toBinary(BuildHistoryRecordSchema, record), { mode: 0o600 });
+  async #write(record: BuildHistoryRecord, told: Uint8Array): Promise<void> {
+    const place = this.#place(record);
+    const bytes = Buffer.concat([sizeDelimitedEncode(BuildHistoryRecordSchema, record), told]);
+    await writeFile(`${place}.new`, bytes, { mode: 0o600 });
     await rename(`${place}.new`, place);
     // It may have been removed meanwhile.
-    if (this.#ended.get(record.ref) !== record) this.#remove(record);
+    if (this.#ended.get(record.ref) !== record) await this.#remove(record);
+  }
+
+  /** With what it told as it is. */
+  async #rewrite(record: BuildHistoryRecord): Promise<void> {
+    await Promise.allSettled(this.#writing);
+    const place = this.#place(record);
+    await this.#write(record, (await readFile(place)).subarray(headOf(place).end));
   }
 
   #keep(writing: Promise<void>): void {
     const kept = writing
-      .catch((error: unknown) => this.#deps.log.warn({ err: error }, 'a build is not kept in history'))
+      .catch((error: unknown) =>
+        this.#deps.log.warn({ err: error }, 'the history of builds on disk is not as it should be'),
+      )
       .finally(() => this.#writing.delete(kept));
     this.#writing.add(kept);
   }
@@ -187,16 +201,38 @@ export class BuildHistory {
 
   #forget(record: BuildHistoryRecord): void {
     this.#ended.delete(record.ref);
-    this.#remove(record);
+    this.#keep(this.#remove(record));
     this.#tell(BuildHistoryEventType.DELETED, record);
   }
 
-  #remove(record: BuildHistoryRecord): void {
-    for (const kind of [RECORD, STATUS]) rmSync(this.#place(record, kind), { force: true });
+  /** It may not have been written yet: who writes it looks afterwards. */
+  async #remove(record: BuildHistoryRecord): Promise<void> {
+    await unlink(this.#place(record)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+    });
   }
 
   #tell(type: BuildHistoryEventType, record: BuildHistoryRecord): void {
     for (const queue of this.#listeners) queue.push({ type, record });
+  }
+}
+
+/** The record at the beginning of a file, and where what the build told begins. */
+function headOf(path: string): { record: BuildHistoryRecord; end: number } {
+  const file = openSync(path, 'r');
+  try {
+    let bytes = Buffer.alloc(HEAD_BYTES);
+    const got = readSync(file, bytes, 0, bytes.length, 0);
+    const { size, offset } = sizeDelimitedPeek(bytes.subarray(0, got));
+    const end = (offset ?? 0) + (size ?? Infinity);
+    if (offset === null || end > fstatSync(file).size) throw internal(`${path} holds no record`);
+    if (end > got) {
+      bytes = Buffer.alloc(end);
+      readSync(file, bytes, 0, end, 0);
+    }
+    return { record: fromBinary(BuildHistoryRecordSchema, bytes.subarray(offset, end)), end };
+  } finally {
+    closeSync(file);
   }
 }
 

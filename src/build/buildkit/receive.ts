@@ -13,12 +13,13 @@ import { type DirectoryRequest, receiveDirectory, takeDirectory } from './file-s
 import type { Within } from './progress.ts';
 import type { Session } from './sessions.ts';
 import { Texts } from './texts.ts';
+import type { Workspace } from '../workspace.ts';
 
 export interface Receiving {
   attributes: Readonly<Record<string, string>>;
   session: Session;
-  /** The build's own directory. */
-  directory: string;
+  workspace: Workspace;
+  /** Ends the receiving. */
   signal: AbortSignal;
   /** Shows a part of the receiving as a step. */
   within: Within;
@@ -56,18 +57,18 @@ async function ignoreRules(to: Receiving, name: string, title: string): Promise<
 /** A named context, with its own ignore file obeyed. */
 export async function receiveTree(to: Receiving, name: string): Promise<Tree> {
   const ignore = await ignoreRules(to, name, `[context ${name}] load .dockerignore`);
-  const root = await mkdtemp(join(to.directory, 'local-'));
+  const root = await mkdtemp(join(to.workspace.directory, 'local-'));
   await shownAndKept(to, `[context ${name}] load from client`, { name, excludes: ignore }, root);
   return { root, ignore };
 }
 
 /** The Dockerfile comes from a directory of its own; the context may be elsewhere. */
 export async function receiveInput(to: Receiving): Promise<BuildInput> {
-  const { attributes, directory, signal, within } = to;
+  const { attributes, workspace, signal, within } = to;
   const { context = '', filename = 'Dockerfile' } = attributes;
   const upload = /^https?:\/\/buildkit-session\/(.+)$/.exec(context);
   if (upload) {
-    const root = join(directory, 'context');
+    const root = join(workspace.directory, 'context');
     await within('[internal] load remote build context', () =>
       unpackInto(uploaded(to.session, `/${upload[1]}`, signal), root, signal),
     );
@@ -77,7 +78,7 @@ export async function receiveInput(to: Receiving): Promise<BuildInput> {
   if (!isHttp(context) && !isGit(context)) throw notImplemented(`${context} is no context that this daemon can use`);
   const withDockerfile = !attributes.dockerfilekey;
   const input = await within('[internal] load remote build context', () =>
-    receiveRemote(context, directory, withDockerfile ? (attributes.filename ?? '') : '', signal, {
+    receiveRemote(context, workspace, withDockerfile ? (attributes.filename ?? '') : '', signal, {
       dockerfileOptional: !withDockerfile,
     }),
   );
@@ -107,8 +108,13 @@ async function receiveDefinition(to: Receiving, filename: string): Promise<{ doc
 async function receiveLocal(to: Receiving, filename: string, local: string): Promise<BuildInput> {
   const { dockerfile, ignore: own } = await receiveDefinition(to, filename);
   const name = local || (to.attributes.contextkey ?? 'context');
+  return { dockerfile, dockerfileName: filename, context: (signal) => receiveContext({ ...to, signal }, name, own) };
+}
+
+/** `own` is the text of the ignore file that belongs to the Dockerfile alone. */
+async function receiveContext(to: Receiving, name: string, own: string | undefined): Promise<Tree> {
   const ignore = own === undefined ? await ignoreRules(to, name, '[internal] load .dockerignore') : readIgnoreFile(own);
-  const root = join(to.directory, 'context');
+  const root = join(to.workspace.directory, 'context');
   await shownAndKept(to, '[internal] load build context', { name, excludes: ignore }, root);
-  return { dockerfile, dockerfileName: filename, context: async () => ({ root, ignore }) };
+  return { root, ignore };
 }

@@ -1,6 +1,6 @@
 /** A gRPC client over node:http2 on a connection it is handed. Every call has a deadline or a signal. */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from 'node:http2';
-import { type Duplex, PassThrough, pipeline, type Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import {
   create,
   type DescMethod,
@@ -13,7 +13,7 @@ import { cancelled, unavailable } from '../../errors.ts';
 import { withDeadline } from '../../lib/deadline.ts';
 import { drained } from './drain.ts';
 import { encodeFrame } from './frame.ts';
-import { messagesOf } from './server.ts';
+import { Incoming } from './incoming.ts';
 import { decodeDetails, decodeMessage, type Detail, errorOf, OK } from './status.ts';
 
 export type Metadata = Record<string, string | string[]>;
@@ -73,7 +73,7 @@ export class GrpcClient {
         const bytes = toBinary(method.input, create(method.input, message) as MessageShape<M['input']>);
         if (!stream.write(encodeFrame(bytes))) await drained(stream);
       },
-      received: receive(method, stream, answerOf(stream), signal),
+      received: receive(method, stream, new Answer(stream, signal)),
     };
   }
 
@@ -86,8 +86,10 @@ export class GrpcClient {
       const call = this.open(method, { metadata: options.metadata, signal });
       await call.send(message);
       call.end();
-      for await (const answer of call.received) return answer;
-      throw unavailable(`${method.name} ended without an answer`);
+      let answer: MessageShape<M['output']> | undefined;
+      for await (const one of call.received) answer ??= one;
+      if (!answer) throw unavailable(`${method.name} ended without an answer`);
+      return answer;
     });
   }
 
@@ -99,59 +101,56 @@ export class GrpcClient {
   }
 }
 
-interface Answer {
-  body: Readable;
-  /** Known once the server said it, which may be long before the body has been read. */
+/** What comes back on a call: messages, then how it ended. */
+class Answer {
+  readonly messages: Incoming;
+  /** Known once the server said it, which may be long before the messages have been read. */
   status: { code: number; message: string; details: Detail[] } | undefined;
-  closed: Promise<void>;
-}
+  #stream: ClientHttp2Stream;
+  #signal: AbortSignal;
 
-/**
- * Listens from the start: a server may be through before anybody asks for its first message, and a stream that nobody
- * reads is thrown away with its data when the other side resets it.
- */
-function answerOf(stream: ClientHttp2Stream): Answer {
-  const body = new PassThrough();
-  const answer: Answer = {
-    body,
-    status: undefined,
-    closed: new Promise((resolve) => stream.once('close', () => resolve())),
-  };
-  const read = (headers: IncomingHttpHeaders): void => {
+  constructor(stream: ClientHttp2Stream, signal: AbortSignal) {
+    this.#stream = stream;
+    this.#signal = signal;
+    this.messages = new Incoming(stream, () => this.broken());
+    stream.once('response', (headers) => this.#read(headers));
+    stream.once('trailers', (headers) => this.#read(headers));
+  }
+
+  #read(headers: IncomingHttpHeaders): void {
     const code = headers['grpc-status'];
-    if (code !== undefined)
-      answer.status = {
-        code: Number(code),
-        message: decodeMessage(String(headers['grpc-message'] ?? '')),
-        details: decodeDetails(headers['grpc-status-details-bin']),
-      };
-  };
-  stream.once('response', read);
-  stream.once('trailers', read);
-  pipeline(stream, body, () => {});
-  return answer;
+    if (code === undefined) return;
+    this.status = {
+      code: Number(code),
+      message: decodeMessage(String(headers['grpc-message'] ?? '')),
+      details: decodeDetails(headers['grpc-status-details-bin']),
+    };
+  }
+
+  /** There is no status and will be none. */
+  broken(): Error {
+    if (this.#signal.aborted) return cancelled('the call was cancelled');
+    const { errored } = this.#stream;
+    return errored
+      ? unavailable(`the session failed: ${errored.message}`, { cause: errored })
+      : unavailable('the client closed its session');
+  }
 }
 
 async function* receive<M extends DescMethod>(
   method: M,
   stream: ClientHttp2Stream,
   answer: Answer,
-  signal: AbortSignal,
 ): AsyncGenerator<MessageShape<M['output']>> {
   try {
-    for await (const bytes of messagesOf(answer.body))
-      yield fromBinary(method.output, bytes) as MessageShape<M['output']>;
-    await answer.closed;
+    for await (const bytes of answer.messages) yield fromBinary(method.output, bytes) as MessageShape<M['output']>;
   } catch (error) {
-    if (!answer.status) throw signal.aborted ? cancelled('the call was cancelled') : failed(error);
+    // How the server says that it ended stands above how the connection did.
+    if (!answer.status) throw error;
   } finally {
-    if (!stream.destroyed) stream.close(8);
+    if (!stream.destroyed && !(stream.readableEnded && stream.writableEnded)) stream.close(8);
   }
   const { status } = answer;
-  if (!status)
-    throw signal.aborted ? cancelled('the call was cancelled') : unavailable('the client closed its session');
+  if (!status) throw answer.broken();
   if (status.code !== OK) throw errorOf(status.code, status.message, status.details);
 }
-
-const failed = (error: unknown): Error =>
-  unavailable(`the session failed: ${(error as Error).message}`, { cause: error });

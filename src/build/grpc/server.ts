@@ -1,8 +1,7 @@
 /** A gRPC server over node:http2 on sockets it is handed: unary calls, and streams in either direction or both. */
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import type { Duplex, Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import {
-  type DescMessage,
   type DescMethod,
   fromBinary,
   type MessageInitShape,
@@ -13,7 +12,8 @@ import {
 import type { Logger } from 'pino';
 import { asDaemonError, cancelled, invalid, notImplemented } from '../../errors.ts';
 import { drained } from './drain.ts';
-import { encodeFrame, FrameReader } from './frame.ts';
+import { encodeFrame } from './frame.ts';
+import { Incoming } from './incoming.ts';
 import { codeOf, DetailedError, encodeDetails, encodeMessage, OK } from './status.ts';
 
 export interface Call {
@@ -24,19 +24,26 @@ export interface Call {
 
 type Input<M extends DescMethod> = MessageShape<M['input']>;
 type Output<M extends DescMethod> = MessageInitShape<M['output']>;
-type Raw = AsyncIterable<Uint8Array>;
+
+/** Takes the answers to a call as they come; resolves when there may be more. */
+type Send = (message: Uint8Array) => Promise<void> | void;
 
 /** What runs for a method: messages in, messages out, both as bytes. */
-type Handler = (messages: Raw, call: Call) => Raw;
+type Handler = (messages: Incoming, call: Call, send: Send) => Promise<void>;
 
 const pathOf = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
 
-async function* decoded<D extends DescMessage>(schema: D, messages: Raw): AsyncGenerator<MessageShape<D>> {
-  for await (const bytes of messages) yield fromBinary(schema, bytes);
-}
+const decode = <M extends DescMethod>({ input }: M, bytes: Uint8Array): Input<M> =>
+  fromBinary(input, bytes) as Input<M>;
 
-async function* encoded<D extends DescMessage>(schema: D, messages: AsyncIterable<MessageInitShape<D>>): Raw {
-  for await (const message of messages) yield toBinary(schema, create(schema, message) as MessageShape<D>);
+const encode = <M extends DescMethod>({ output }: M, message: Output<M>): Uint8Array =>
+  toBinary(output, create(output, message));
+
+/** The only message of a call, or the first. */
+async function oneOf<M extends DescMethod>(method: M, messages: Incoming): Promise<Input<M>> {
+  const { done, value } = await messages.next();
+  if (done) throw invalid('the call has no message');
+  return decode(method, value);
 }
 
 const WINDOW = 8 << 20;
@@ -58,16 +65,15 @@ export class GrpcServer {
   }
 
   unary<M extends DescMethod>(method: M, run: (input: Input<M>, call: Call) => Promise<Output<M>>): this {
-    return this.duplex(method, async function* (inputs, call) {
-      for await (const input of inputs) return yield await run(input, call);
-      throw invalid('the call has no message');
-    });
+    return this.#on(method, async (messages, call, send) =>
+      send(encode(method, await run(await oneOf(method, messages), call))),
+    );
   }
 
   serverStream<M extends DescMethod>(method: M, run: (input: Input<M>, call: Call) => AsyncIterable<Output<M>>): this {
-    return this.duplex(method, async function* (inputs, call) {
-      for await (const input of inputs) return yield* run(input, call);
-      throw invalid('the call has no message');
+    return this.#on(method, async (messages, call, send) => {
+      const input = await oneOf(method, messages);
+      for await (const message of run(input, call)) await send(encode(method, message));
     });
   }
 
@@ -75,9 +81,16 @@ export class GrpcServer {
     method: M,
     run: (inputs: AsyncIterable<Input<M>>, call: Call) => AsyncIterable<Output<M>>,
   ): this {
-    this.#handlers.set(pathOf(method), (messages, call) =>
-      encoded(method.output, run(decoded(method.input, messages) as AsyncIterable<Input<M>>, call)),
-    );
+    return this.#on(method, async (messages, call, send) => {
+      const inputs = (async function* () {
+        for await (const bytes of messages) yield decode(method, bytes);
+      })();
+      for await (const message of run(inputs, call)) await send(encode(method, message));
+    });
+  }
+
+  #on(method: DescMethod, handler: Handler): this {
+    this.#handlers.set(pathOf(method), handler);
     return this;
   }
 
@@ -91,7 +104,12 @@ export class GrpcServer {
   async #answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders & { ':path'?: string }): Promise<void> {
     const controller = new AbortController();
     stream.on('error', () => {});
-    stream.once('close', () => controller.abort(cancelled('the client cancelled the call')));
+    const gone = (): Error => cancelled('the client cancelled the call');
+    let isOver = false;
+    stream.once('close', () => {
+      if (!isOver) controller.abort(gone());
+    });
+    const messages = new Incoming(stream, gone);
     const path = headers[':path'] ?? '';
     let failure: unknown;
     try {
@@ -101,14 +119,15 @@ export class GrpcServer {
       });
       const handler = this.#handlers.get(path);
       if (!handler) throw notImplemented(`unknown method ${path}`);
-      for await (const message of handler(messagesOf(stream), { headers, signal: controller.signal })) {
-        if (stream.destroyed) break;
-        if (!stream.write(encodeFrame(message))) await drained(stream);
-      }
+      await handler(messages, { headers, signal: controller.signal }, (message) => {
+        if (stream.destroyed) throw gone();
+        if (!stream.write(encodeFrame(message))) return drained(stream);
+      });
     } catch (error) {
       failure = error;
       if (!controller.signal.aborted) this.#log.debug({ err: error, path }, 'a gRPC call failed');
     }
+    isOver = true;
     if (!stream.destroyed) stream.end();
   }
 
@@ -123,11 +142,4 @@ function trailersOf(failure: unknown): Record<string, string> {
   const status = { 'grpc-status': String(code), 'grpc-message': encodeMessage(message) };
   if (!(failure instanceof DetailedError)) return status;
   return { ...status, 'grpc-status-details-bin': encodeDetails(code, failure) };
-}
-
-/** The messages of a stream of either side. Who stops reading leaves the stream open: the answer may still be on its way. */
-export async function* messagesOf(stream: Readable): Raw {
-  const reader = new FrameReader();
-  for await (const chunk of stream.iterator({ destroyOnReturn: false })) yield* reader.push(chunk as Buffer);
-  if (reader.rest) throw invalid('the stream ended in the middle of a message');
 }
