@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- [--rounds N] [--peers reactord,dockerd,podman] [case …]`: measures us beside dockerd, and podman, on this machine, alternating, in one run.
- * Prints a table of medians and ratios, and writes bench-result.json (path by --out).
+ * Prints a table of medians and ratios, and writes bench-result.json (path by --out). SIGINT ends it after the case in hand, with what is
+ * there by then; a second one at once, with everything left where it lies.
  */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -33,6 +34,8 @@ const netns = `/run/netns/${netnsName}`;
 const registry = await startRegistry({ netns });
 const peers: Peer[] = [];
 const rows: Row[] = [];
+let isOver = false;
+process.once('SIGINT', () => (isOver = true));
 try {
   await pushBusybox(registry, 'busybox:latest');
   const bigImage = chosen.some((one) => one.name.includes('pull')) ? await pushBigImage(registry) : '';
@@ -44,8 +47,9 @@ try {
     await peer.halt();
   }
   for (const one of chosen) {
+    if (isOver) break;
     const samples = new Map<string, number[]>();
-    for (let round = 0; round < (one.rounds ?? rounds); round++) {
+    for (let round = 0; round < (one.rounds ?? rounds) && !isOver; round++) {
       for (const peer of round % 2 ? [...peers].reverse() : peers) {
         await peer.startAgain();
         try {
