@@ -54,10 +54,12 @@ export class ShimProcess implements Process {
     this.exited = promise;
     this.#settle = resolve;
     // Waiting begins before the start: an exit can come before the start's own reply.
-    void this.shim.wait(this.id, this.#execId).then((status) => {
-      this.io.stdin?.destroy();
-      resolve(status);
-    });
+    void this.shim
+      .wait(this.id, this.#execId, () => this.#pid)
+      .then((status) => {
+        this.io.stdin?.destroy();
+        resolve(status);
+      });
   }
 
   get pid(): number {

@@ -9,7 +9,7 @@ import { DaemonError, unavailable } from '../../errors.ts';
 import { Task as Service } from '../../generated/proto/containerd/task_pb.ts';
 import type { ExitStatus } from '../port.ts';
 import { TtrpcClient } from '../ttrpc/client.ts';
-import { hasUnburied, killChildrenNaming, readText } from './children.ts';
+import { hasEnded, hasUnburied, killChildrenNaming, readText } from './children.ts';
 import { openEndlessReader } from './fifo.ts';
 import {
   type Bootstrap,
@@ -25,8 +25,10 @@ import { Turns } from './turns.ts';
 const CONNECT_MS = 2_000;
 const RECONNECT_TRIES = 5;
 const LIVENESS_MS = 2_000;
-/** How long a shim may be busy with exits: it can take a second for each. */
+/** How long a shim may be busy with exits, */
 const BUSY_MS = 60_000;
+/** and how much longer for each that it has not told. */
+const EXIT_MS = 1_000;
 const KILLED = 137;
 /** The exit of a process that was asked to start and did not. */
 export const FAILED_START = 128;
@@ -55,6 +57,8 @@ export class Shim {
   #pid = 0;
   #state: 'live' | 'retired' | 'dead' = 'live';
   #reconnecting: Promise<boolean> | undefined;
+  /** Pids of the processes whose exits it has not told; 0 before their start. */
+  #awaited = new Set<() => number>();
 
   private constructor(
     options: {
@@ -152,8 +156,17 @@ export class Shim {
     }
   }
 
-  /** Settles when the process has ended, over lost connections and the shim's own death. */
-  async wait(id: string, execId: string): Promise<ExitStatus> {
+  /** Settles when the process has ended, over lost connections and the shim's own death. `pid` answers 0 before its start. */
+  async wait(id: string, execId: string, pid: () => number): Promise<ExitStatus> {
+    this.#awaited.add(pid);
+    try {
+      return await this.#exitOf(id, execId);
+    } finally {
+      this.#awaited.delete(pid);
+    }
+  }
+
+  async #exitOf(id: string, execId: string): Promise<ExitStatus> {
     while (await this.#connected()) {
       try {
         const reply = await this.#client.call(Service.method.wait, { id, execId });
@@ -242,10 +255,16 @@ export class Shim {
       } catch (error) {
         if (!(error instanceof DaemonError && error.code === 'no-reply')) return;
         // Its death would end the containers of others.
-        if (waited < BUSY_MS && hasUnburied(this.#pid)) continue;
+        const untold = this.#untold();
+        if (waited < BUSY_MS + untold * EXIT_MS && (untold || hasUnburied(this.#pid))) continue;
         return this.#kill();
       }
     }
+  }
+
+  /** How many processes have ended whose exits it has not told. It takes them all at once, and then up to a second for each. */
+  #untold(): number {
+    return [...this.#awaited].filter((pid) => pid() && hasEnded(pid())).length;
   }
 
   #kill(): void {
