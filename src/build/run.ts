@@ -96,8 +96,8 @@ export class BuildRun implements BuildWork<BuildResult> {
   /** Stage work that has not settled yet; disposal waits for it. */
   readonly #running = new Set<Promise<unknown>>();
   #context: Promise<Tree> | undefined;
-  /** Ends what no stage waits for any more. */
-  readonly #over = new AbortController();
+  /** Ends a context that no stage waits for any more. */
+  #giveUp: () => void = () => {};
   readonly #resolved = new Map<string, Promise<Image>>();
 
   constructor(id: string, request: BuildRequest, deps: BuildDeps, place: string) {
@@ -162,7 +162,7 @@ export class BuildRun implements BuildWork<BuildResult> {
   /** Tells what is likely a mistake, or fails of it where the file wants that. */
   warn(all: readonly Warning[], checks: Checks): void {
     const warnings = all.filter(({ rule }) => !checks.skips(rule));
-    for (const warning of warnings) this.emit({ type: 'lint', warning });
+    for (const warning of warnings) this.emit({ type: 'lint', warning, input: this.input });
     if (warnings.length && checks.areErrors) refuseViolations(warnings);
   }
 
@@ -225,7 +225,9 @@ export class BuildRun implements BuildWork<BuildResult> {
   }
 
   async #receiveContext(): Promise<Tree> {
-    const tree = await this.input.context?.(this.#over.signal);
+    const controller = new AbortController();
+    this.#giveUp = () => controller.abort(cancelled('the build is over'));
+    const tree = await this.input.context?.(controller.signal);
     return tree ?? { root: await mkdtemp(join(this.directory, 'empty-')), ignore: [] };
   }
 
@@ -292,7 +294,7 @@ export class BuildRun implements BuildWork<BuildResult> {
 
   /** Resolves when nothing of the build's work is under way any more. */
   async settled(): Promise<void> {
-    this.#over.abort(cancelled('the build is over'));
+    if (this.#running.size) this.#giveUp();
     while (this.#running.size) await Promise.allSettled([...this.#running]);
   }
 }

@@ -97,7 +97,7 @@ export type BuildEvent =
   | { type: 'stage-end'; stage: number; imageId: string }
   | { type: 'note'; text: string; vertex?: Vertex }
   | { type: 'warning'; text: string }
-  | { type: 'lint'; warning: Warning };
+  | { type: 'lint'; warning: Warning; input: BuildInput };
 
 export interface BuildResult {
   image: Image;

@@ -18,6 +18,7 @@ import {
   upgrade,
   writeTree,
 } from '../fixtures/build/buildkit-client.ts';
+import { LLBBridge } from '../../src/generated/proto/buildkit/gateway_pb.ts';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { pushBusybox } from '../support/fixture-image.ts';
@@ -266,6 +267,18 @@ async function historyOf(ref = ''): Promise<BuildHistoryEvent[]> {
   call.end();
   return collect(call.received);
 }
+
+test('who asks for the status of a job that is over already gets it, also of one that is no build', async () => {
+  const ref = 'over-before-it-was-asked-for';
+  const solving = control.unary(Control.method.solve, { ref, internal: true }, { deadline: 10_000 });
+  const metadata = { 'buildkit-controlapi-buildid': ref };
+  await control.unary(LLBBridge.method.return, {}, { deadline: 10_000, metadata });
+  expect((await solving).exporterResponse).toEqual({});
+  const call = control.open(Control.method.status, { signal: AbortSignal.timeout(5_000) });
+  await call.send({ ref });
+  call.end();
+  expect(await collect(call.received)).toEqual([]);
+});
 
 async function logOf(ref: string): Promise<string> {
   const call = control.open(Control.method.status, { signal: AbortSignal.timeout(10_000) });

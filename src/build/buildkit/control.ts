@@ -122,7 +122,7 @@ export function registerControl(server: GrpcServer, front: BuildKit): void {
   server
     .unary(method.solve, async (request, call) => ({ exporterResponse: await solve(front, request, call) }))
     .serverStream(method.status, async function* ({ ref }, call) {
-      yield* front.history.status(ref) ?? (await front.jobs.get(ref, call.signal)).progress.read();
+      yield* front.history.status(ref) ?? (await front.jobs.progress(ref, call.signal)).read();
     })
     .duplex(method.session, (inputs, call) => session(front, inputs, call))
     .unary(method.listWorkers, async () => ({ record: [await front.worker()] }))

@@ -1,6 +1,6 @@
 /**
  * Builds of BuildKit clients by the ref they gave: Control.Solve opens a job and waits, the gateway builds in it and hands the
- * result back, Control.Status watches. A reader may come before the job does.
+ * result back, Control.Status watches. A reader may come before the job does, or when it is over already.
  */
 import { cancelled, notFound } from '../../errors.ts';
 import type { Clock } from '../../lib/clock.ts';
@@ -68,6 +68,8 @@ const WAIT_MS = 10_000;
 
 export class Jobs {
   #jobs = new Map<string, Job>();
+  /** Of jobs that are over, for a while. */
+  #late = new Map<string, { progress: Progress; forget: () => void }>();
   #waiting = new Set<() => void>();
   #clock: Clock;
 
@@ -85,6 +87,14 @@ export class Jobs {
   close(job: Job): void {
     job.progress.end();
     if (this.#jobs.get(job.ref) === job) this.#jobs.delete(job.ref);
+    const forget = this.#clock.after(WAIT_MS, () => this.#late.delete(job.ref));
+    this.#late.get(job.ref)?.forget();
+    this.#late.set(job.ref, { progress: job.progress, forget });
+  }
+
+  /** What a job tells, or told. */
+  async progress(ref: string, signal: AbortSignal): Promise<Progress> {
+    return this.#late.get(ref)?.progress ?? (await this.get(ref, signal)).progress;
   }
 
   async get(ref: string, signal: AbortSignal): Promise<Job> {
@@ -110,5 +120,6 @@ export class Jobs {
 
   cancelAll(): void {
     for (const job of this.#jobs.values()) job.cancel();
+    for (const { forget } of this.#late.values()) forget();
   }
 }

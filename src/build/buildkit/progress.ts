@@ -4,12 +4,15 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { StatusResponseSchema, type StatusResponse, VertexSchema } from '../../generated/proto/buildkit/control_pb.ts';
 import type { Clock } from '../../lib/clock.ts';
-import { shortOf, urlOf } from '../dockerfile/lint.ts';
+import { shortOf, urlOf, type Warning } from '../dockerfile/lint.ts';
 import { Queue } from '../queue.ts';
-import type { BuildEvent, Vertex } from '../types.ts';
+import type { BuildEvent, BuildInput, Vertex } from '../types.ts';
 
 type VertexInit = MessageInitShape<typeof VertexSchema>;
 type StatusInit = MessageInitShape<typeof StatusResponseSchema>;
+
+/** What the step is called that brings the Dockerfile; its name follows. */
+export const LOAD_DEFINITION = '[internal] load build definition from ';
 
 /** Steps that people want to see: those that run, copy, fetch or make something. */
 const SHOWN = /^(FROM|RUN|COPY|ADD|WORKDIR)\b/i;
@@ -168,12 +171,28 @@ export class Progress {
         this.#tell({ warnings: [{ level: 1n, short: Buffer.from(event.text) }] });
         return;
       case 'lint':
-        return this.#tell({
-          warnings: [{ level: 1n, short: Buffer.from(shortOf(event.warning)), url: urlOf(event.warning) }],
-        });
+        return this.#lint(event.warning, event.input);
       default:
         return;
     }
+  }
+
+  /** With the lines in question, which clients print on demand, beside the step that the file came with. */
+  #lint(warning: Warning, { dockerfile, dockerfileName }: BuildInput): void {
+    const definition = [...this.#vertexes.keys()].find((id) => id.startsWith(LOAD_DEFINITION));
+    const at = { line: warning.line };
+    this.#tell({
+      warnings: [
+        {
+          vertex: definition ? this.#digest(definition) : '',
+          level: 1n,
+          short: Buffer.from(shortOf(warning)),
+          url: urlOf(warning),
+          info: { filename: dockerfileName, language: 'Dockerfile', data: Buffer.from(dockerfile) },
+          ranges: [{ start: at, end: at }],
+        },
+      ],
+    });
   }
 
   /** A step that is not shown must be when it fails. */

@@ -10,7 +10,7 @@ import { readIgnoreFile } from '../patterns.ts';
 import type { BuildInput } from '../types.ts';
 import { uploaded } from './client-services.ts';
 import { type DirectoryRequest, receiveDirectory, takeDirectory } from './file-sync.ts';
-import type { Within } from './progress.ts';
+import { LOAD_DEFINITION, type Within } from './progress.ts';
 import type { Session } from './sessions.ts';
 import { Texts } from './texts.ts';
 import type { Workspace } from '../workspace.ts';
@@ -99,7 +99,7 @@ export async function receiveDockerfile(to: Receiving): Promise<Pick<BuildInput,
 async function receiveDefinition(to: Receiving, filename: string): Promise<{ dockerfile: string; ignore?: string }> {
   const follow = [filename, `${filename}.dockerignore`, filename.toLowerCase()];
   const name = to.attributes.dockerfilekey ?? 'dockerfile';
-  const texts = await shownTexts(to, `[internal] load build definition from ${filename}`, { name, follow });
+  const texts = await shownTexts(to, LOAD_DEFINITION + filename, { name, follow });
   const dockerfile = texts.get(filename) ?? texts.get(filename.toLowerCase());
   if (dockerfile === undefined) throw invalid(`failed to read dockerfile: open ${filename}: no such file or directory`);
   return { dockerfile, ignore: texts.get(`${filename}.dockerignore`) };
