@@ -280,6 +280,17 @@ test('who asks for the status of a job that is over already gets it, also of one
   expect(await collect(call.received)).toEqual([]);
 });
 
+test('who waits for a job that is refused is told so at once', async () => {
+  const ref = 'refused';
+  const metadata = { 'buildkit-controlapi-buildid': ref };
+  const early = control.unary(LLBBridge.method.ping, {}, { deadline: 5_000, metadata });
+  const solving = control.unary(Control.method.solve, { ref, frontend: 'gateway.v0' }, { deadline: 5_000 });
+  await expect(early).rejects.toThrow('frontend "gateway.v0" is not supported');
+  await expect(solving).rejects.toThrow('frontend "gateway.v0" is not supported');
+  const late = control.unary(LLBBridge.method.ping, {}, { deadline: 5_000, metadata });
+  await expect(late).rejects.toThrow('frontend "gateway.v0" is not supported');
+});
+
 async function logOf(ref: string): Promise<string> {
   const call = control.open(Control.method.status, { signal: AbortSignal.timeout(10_000) });
   await call.send({ ref });

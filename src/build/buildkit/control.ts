@@ -87,7 +87,7 @@ async function* session(
   }
 }
 
-async function solve(front: BuildKit, request: SolveRequest, call: Call): Promise<Record<string, string>> {
+function checkSolve(front: BuildKit, request: SolveRequest): void {
   if (request.definition.length && !request.frontend)
     throw notImplemented('LLB definitions are not supported: this daemon builds Dockerfiles with its own frontend');
   if (request.frontend && request.frontend !== 'dockerfile.v0')
@@ -96,8 +96,17 @@ async function solve(front: BuildKit, request: SolveRequest, call: Call): Promis
     );
   const exports = request.cache?.exports.find(({ type }) => type !== 'inline');
   if (exports) throw notImplemented(`cache exporter ${JSON.stringify(exports.type)} is not supported by this daemon`);
-  const inlineCache = !!request.cache?.exports.some(({ type }) => type === 'inline');
   front.checkEntitlements(request.entitlements);
+}
+
+async function solve(front: BuildKit, request: SolveRequest, call: Call): Promise<Record<string, string>> {
+  try {
+    checkSolve(front, request);
+  } catch (error) {
+    front.jobs.refuse(request.ref, error);
+    throw error;
+  }
+  const inlineCache = !!request.cache?.exports.some(({ type }) => type === 'inline');
   const job = front.jobs.open(request.ref, request.session, { entitlements: request.entitlements, inlineCache });
   const cancel = (): void => job.cancel();
   call.signal.addEventListener('abort', cancel, { once: true });

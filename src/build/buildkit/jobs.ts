@@ -66,10 +66,18 @@ export class Job {
 /** A client asks for the status of a build in the same breath as it starts it. */
 const WAIT_MS = 10_000;
 
+/** What is left of a job for who comes late. */
+interface Rest {
+  /** Undefined when there never was one. */
+  progress?: Progress;
+  /** For who wants the job itself. */
+  error: unknown;
+  forget: () => void;
+}
+
 export class Jobs {
   #jobs = new Map<string, Job>();
-  /** Of jobs that are over, for a while. */
-  #late = new Map<string, { progress: Progress; forget: () => void }>();
+  #over = new Map<string, Rest>();
   #waiting = new Set<() => void>();
   #clock: Clock;
 
@@ -80,25 +88,46 @@ export class Jobs {
   open(ref: string, session: string, asked?: JobOptions): Job {
     const job = new Job(ref, session, this.#clock, asked);
     this.#jobs.set(ref, job);
-    for (const look of [...this.#waiting]) look();
+    this.#lookAgain();
     return job;
+  }
+
+  /** There will be no such job: whoever waits for it is told at once. */
+  refuse(ref: string, error: unknown): void {
+    this.#leave(ref, error);
+    this.#lookAgain();
   }
 
   close(job: Job): void {
     job.progress.end();
     if (this.#jobs.get(job.ref) === job) this.#jobs.delete(job.ref);
-    const forget = this.#clock.after(WAIT_MS, () => this.#late.delete(job.ref));
-    this.#late.get(job.ref)?.forget();
-    this.#late.set(job.ref, { progress: job.progress, forget });
+    this.#leave(job.ref, notFound(`job ${job.ref} is over`), job.progress);
+  }
+
+  #leave(ref: string, error: unknown, progress?: Progress): void {
+    this.#over.get(ref)?.forget();
+    const forget = this.#clock.after(WAIT_MS, () => this.#over.delete(ref));
+    this.#over.set(ref, { progress, error, forget });
+  }
+
+  #lookAgain(): void {
+    for (const look of [...this.#waiting]) look();
+  }
+
+  #find(ref: string): Job | undefined {
+    const job = this.#jobs.get(ref);
+    const rest = this.#over.get(ref);
+    if (!job && rest) throw rest.error;
+    return job;
   }
 
   /** What a job tells, or told. */
   async progress(ref: string, signal: AbortSignal): Promise<Progress> {
-    return this.#late.get(ref)?.progress ?? (await this.get(ref, signal)).progress;
+    return this.#over.get(ref)?.progress ?? (await this.get(ref, signal)).progress;
   }
 
   async get(ref: string, signal: AbortSignal): Promise<Job> {
-    const known = this.#jobs.get(ref);
+    const known = this.#find(ref);
     if (known) return known;
     return new Promise<Job>((resolve, reject) => {
       const end = (act: () => void): void => {
@@ -109,8 +138,12 @@ export class Jobs {
       };
       const giveUp = (): void => end(() => reject(notFound(`no such job ${ref}`)));
       const look = (): void => {
-        const job = this.#jobs.get(ref);
-        if (job) end(() => resolve(job));
+        try {
+          const job = this.#find(ref);
+          if (job) end(() => resolve(job));
+        } catch (error) {
+          end(() => reject(error as Error));
+        }
       };
       const cancelTimer = this.#clock.after(WAIT_MS, giveUp);
       signal.addEventListener('abort', giveUp, { once: true });
@@ -120,6 +153,6 @@ export class Jobs {
 
   cancelAll(): void {
     for (const job of this.#jobs.values()) job.cancel();
-    for (const { forget } of this.#late.values()) forget();
+    for (const { forget } of this.#over.values()) forget();
   }
 }
