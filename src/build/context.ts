@@ -70,6 +70,30 @@ export function readDirectory(root: string, dockerfile: string, given?: string):
   return { ...input, context: async () => ({ root, ignore }) };
 }
 
+/**
+ * A client's bytes until `signal` fires, which also ends the wait for one that stalls. The stream stays open: a request that is destroyed
+ * takes its connection along, and nobody could tell the client why.
+ */
+async function* untilAborted(source: Readable, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const iterator = source.iterator({ destroyOnReturn: false });
+  let giveUp = (): void => {};
+  const onAbort = (): void => giveUp();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    for (;;) {
+      const { done, value } = await new Promise<IteratorResult<Buffer>>((resolve, reject) => {
+        giveUp = () => reject(signal.reason as Error);
+        if (signal.aborted) giveUp();
+        else iterator.next().then(resolve, reject);
+      });
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
 /** An uploaded context, not unpacked before a step takes files of it. */
 export async function receiveTar(
   body: Readable,
@@ -78,7 +102,8 @@ export async function receiveTar(
   signal: AbortSignal,
 ): Promise<BuildInput> {
   const root = join(place, 'context');
-  const held = await hold(body, textsOf(dockerfile), join(place, 'context.tar'), signal);
+  const bytes = Readable.from(untilAborted(body, signal), { objectMode: false });
+  const held = await hold(bytes, textsOf(dockerfile), join(place, 'context.tar'), signal);
   if (held.archive === undefined) {
     await unpackInto(held.stream, root, signal);
     return readDirectory(root, dockerfile);

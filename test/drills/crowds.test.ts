@@ -1,9 +1,10 @@
 /** Many at once: execs whose container dies, clients that stall or vanish. What was used is given back. */
 import { readFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { admitted } from './support/admitted.ts';
 import { expectSameHeap, heap, HEAP_OPTIONS } from './support/heap.ts';
 import { expectNothingLeft, removeAll } from './support/kill.ts';
 import { usage } from './support/usage.ts';
@@ -124,18 +125,6 @@ describe('execs whose container is killed', () => {
   );
 });
 
-/** A connection. The queue of a listener is short: who finds it full comes again. */
-async function admitted(): Promise<Socket> {
-  return eventually(
-    () =>
-      new Promise<Socket>((resolve, reject) => {
-        const socket = connect(daemon.socket, () => resolve(socket.off('error', reject).on('error', () => {})));
-        socket.once('error', reject);
-      }),
-    { within: 30_000, what: 'a connection' },
-  );
-}
-
 describe('readers that stall or vanish', () => {
   it('cost bounded memory, and hold up nobody', async () => {
     await removeAll(daemon);
@@ -154,7 +143,7 @@ describe('readers that stall or vanish', () => {
     ];
     const sockets: Socket[] = [];
     for (let i = 0; i < crowd; i++) {
-      const socket = await admitted();
+      const socket = await admitted(daemon.socket);
       // It asks and never reads.
       socket.pause().write(`${requests[Math.floor((i * requests.length) / crowd)]} HTTP/1.1\r\nHost: d\r\n\r\n`);
       sockets.push(socket);

@@ -1,11 +1,12 @@
 /** What others do to it: damage its database or hold it, kill what it looks after, and open connections that come to nothing. */
 import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
+import { admitted } from './support/admitted.ts';
 import { expectNothingLeft, removeAll } from './support/kill.ts';
 import { all, tell } from './support/table.ts';
 
@@ -103,7 +104,7 @@ describe('clients', () => {
     ];
     const sockets: Socket[] = [];
     for (let i = 0; i < crowd; i++) {
-      const socket = connect(daemon.socket).on('error', () => {});
+      const socket = await admitted(daemon.socket);
       socket.write(halves[i % halves.length]!);
       // Some say that they have said all.
       if (i % 2) socket.end();
@@ -120,6 +121,21 @@ describe('clients', () => {
       outcome: 'others unaffected, descriptors back',
       where: ['test/drills/strangers.test.ts', 'test/api/api-server.test.ts'],
     });
+  });
+
+  it('that stall in the middle of what they send hold up no stop', async () => {
+    const parts = ['/build', '/build?version=2', '/images/load', '/images/create?fromSrc=-'];
+    const head = 'Host: d\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n200\r\nabc';
+    const sockets: Socket[] = [];
+    for (const part of parts) {
+      const socket = await admitted(daemon.socket);
+      socket.write(`POST ${part} HTTP/1.1\r\n${head}`);
+      sockets.push(socket.resume());
+    }
+    expect((await daemon.api('GET', '/_ping')).status).toBe(200);
+    expect(await daemon.terminate()).toBe(0);
+    for (const socket of sockets) socket.destroy();
+    await daemon.restart();
   });
 
   it('leave nothing behind', async () => {

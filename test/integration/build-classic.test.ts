@@ -1,7 +1,8 @@
 /** The classic front of the build engine through the docker CLI, with a real daemon and real containers for RUN. */
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -140,6 +141,20 @@ test('independent stages, one of which is slow, still print in the order of the 
   expect(code).toBe(0);
   expect([...stdout.matchAll(/^Step (\d)\/7/gm)].map(([, n]) => n)).toEqual(['1', '2', '3', '4', '5', '6', '7']);
   expect(stdout.indexOf('\nfirst')).toBeLessThan(stdout.indexOf('\nsecond'));
+});
+
+test('a build whose upload stalls can be cancelled, and its client is told', async () => {
+  const headers = { 'Content-Type': 'application/x-tar' };
+  const call = request({ socketPath: daemon.socket, method: 'POST', path: '/build?buildid=stalled', headers });
+  const answered = once(call, 'response') as Promise<[IncomingMessage]>;
+  call.write('no more than this');
+  await eventually(async () => (await daemon.api('POST', '/build/cancel?id=stalled')).status === 204);
+  const [answer] = await answered;
+  expect([answer.statusCode, JSON.parse((await answer.toArray()).join(''))]).toEqual([
+    500,
+    { message: 'the build was cancelled' },
+  ]);
+  call.destroy();
 });
 
 test('a client that leaves cancels its build, down to the running step', async () => {
