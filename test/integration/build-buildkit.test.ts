@@ -214,6 +214,19 @@ test('a failing step and a wrong file are told where they are', async () => {
   expect(platforms.error?.message).toContain('build one platform at a time');
 });
 
+test('a warning names its line, brings the file along, and stands beside the step that the file came with', async () => {
+  const Dockerfile = 'FROM busybox\nENV A=$NOPE';
+  const { error, statuses } = await build({ Dockerfile });
+  expect(error).toBeUndefined();
+  const [warning, ...others] = statuses.flatMap(({ warnings }) => warnings);
+  expect(others).toEqual([]);
+  expect(Buffer.from(warning!.short).toString()).toBe("UndefinedVar: Usage of undefined variable '$NOPE' (line 2)");
+  expect(warning!.ranges.map(({ start, end }) => [start?.line, end?.line])).toEqual([[2, 2]]);
+  expect([warning!.info!.filename, Buffer.from(warning!.info!.data).toString()]).toEqual(['Dockerfile', Dockerfile]);
+  const step = statuses.flatMap(({ vertexes }) => vertexes).find(({ digest }) => digest === warning!.vertex);
+  expect(step?.name).toBe('[internal] load build definition from Dockerfile');
+});
+
 test('a client that asks for checks gets them instead of a build', async () => {
   const Dockerfile = 'FROM busybox AS Base\nENV A=$NOPE\nRUN false';
   const { error, metadata, vertexes, response } = await build(
