@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mount, umountIfMounted } from '../../src/host/ffi.ts';
 import { createImage } from '../../src/image/create.ts';
+import { makeRoot } from '../../src/image/rootfs/base.ts';
 import { tarOf } from '../support/fixture-image.ts';
 import { testImageStore } from '../support/image-store.ts';
 
@@ -136,6 +137,13 @@ describe('a container root', () => {
     });
     expect(mountedUnder(store.root)).toEqual([]);
     await store.rootfs.remove('running');
+  });
+
+  it('is nobody else’s to look into, whichever of its directories is made first', async () => {
+    const own = join(store.root, 'overlay2', 'made-first');
+    await makeRoot(join(own, 'diff'));
+    expect([lstatSync(own).mode & 0o777, lstatSync(join(own, 'diff')).mode & 0o777]).toEqual([0o710, 0o755]);
+    rmSync(own, { recursive: true });
   });
 
   it('mounts 120 layers', async () => {

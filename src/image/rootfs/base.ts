@@ -17,7 +17,8 @@ const FILES = ['.dockerenv', 'dev/console', 'etc/hostname', 'etc/hosts', 'etc/re
 
 /** A directory that is the root of a container for some user in it: the daemon's umask has no say. */
 export async function makeRoot(path: string): Promise<void> {
-  await mkdir(path, { recursive: true });
+  // What is above it, should it be the first there, is nobody's to look into.
+  await mkdir(path, { recursive: true, mode: 0o710 });
   await chmod(path, 0o755);
 }
 
